@@ -1,0 +1,76 @@
+# The two commands: `make site` and `make test`. Both make the environment on the first run and reuse it afterwards.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+export NO_MKDOCS_2_WARNING := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help site test serve bench clean
+
+define step
+@printf '\n==> %s\n' '$(1)'
+endef
+
+help:
+	@echo 'make site    check the catalogue, regenerate README and pages, build the site into site/'
+	@echo 'make test    everything that must pass: lint, types, catalogue, site, tests and doctests'
+	@echo 'make serve   show site/ at http://localhost:$(PORT) (PORT=8001 for another port)'
+	@echo 'make bench   time and memory beside other libraries'
+	@echo 'make clean   remove what the commands made, the environment included'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(call step,environment: $(VENV) with $(TORCH); a few minutes the first time)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet '$(TORCH)'
+	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[docs,test]'
+	@touch $@
+
+site: $(STAMP)
+	$(call step,catalogue: check)
+	$(RUN) tools check
+	$(call step,README and pages: regenerate)
+	$(RUN) tools build
+	$(call step,mathematics: KaTeX)
+	$(RUN) tools.assets
+	$(call step,site: build)
+	$(RUN) mkdocs build --strict
+	@printf '\nThe site is in %s/site. To open it: make serve, then http://localhost:%s\n' '$(CURDIR)' '$(PORT)'
+
+test: $(STAMP)
+	$(call step,lint)
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(call step,types)
+	$(RUN) pyright segloss tools
+	$(call step,catalogue: check)
+	$(RUN) tools check
+	$(call step,generated files: up to date?)
+	$(RUN) tools build --check
+	$(call step,site: build)
+	$(RUN) tools build
+	$(RUN) tools.assets
+	$(RUN) mkdocs build --strict
+	$(call step,tests and doctests)
+	$(RUN) pytest
+	@printf '\nAll passed.\n'
+
+serve: $(STAMP)
+	@test -f site/index.html || $(MAKE) site
+	@echo 'http://localhost:$(PORT)   (Ctrl-C to stop)'
+	@$(RUN) http.server --bind localhost --directory site $(PORT)
+
+bench: $(STAMP)
+	$(call step,environment for the benchmarks)
+	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(call step,benchmarks)
+	$(RUN) benchmarks
+
+clean:
+	rm -rf $(VENV) site web/node_modules docs/assets/katex docs/papers docs/families
+	rm -f docs/catalog.md docs/catalog.json docs/references.bib docs/vocabulary.md

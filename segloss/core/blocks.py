@@ -1,0 +1,71 @@
+"""Passes over the logits block by block, with the activation recomputed and its gradient written in place."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from segloss.core.inputs import ResolvedActivation, compute_dtype
+
+Block = Shaped[Tensor, "B C N"]
+At = tuple[slice, slice, slice]
+
+SIZE = {"cpu": 2**18, "cuda": 2**25}
+
+
+def blocks(logits: Block) -> Iterator[tuple[At, tuple[Block, Block]]]:
+    """Parts that fit a cache, some whole images or some voxels of one: their indices, and two arrays to work in."""
+    images, classes, voxels = logits.shape
+    size = SIZE.get(logits.device.type, SIZE["cuda"])
+    rows = min(images, max(1, size // (classes * voxels)))
+    columns = -(-voxels // max(1, -(-classes * voxels // size)))
+    space = logits.new_empty(2, rows * classes * columns, dtype=compute_dtype(logits.dtype))
+    for row in range(0, images, rows):
+        for column in range(0, voxels, columns):
+            at = slice(row, row + rows), slice(None), slice(column, column + columns)
+            shape = logits[at].shape
+            first, second = space[:, : shape.numel()].unflatten(1, shape)
+            yield at, (first, second)
+
+
+def part(x: Tensor | None, at: At) -> Tensor | None:
+    """The block of a tensor that may not be there."""
+    return None if x is None else x[at]
+
+
+def predicted(
+    logits: Block, valid: Tensor | None, activation: ResolvedActivation, work: tuple[Block, Block] | None = None
+) -> Block:
+    """Probabilities in at least float32, zero where ignored; with `work` they stand in its first array."""
+    first, second = work or (None, None)
+    x = put(logits, compute_dtype(logits.dtype), first if activation == "none" else second)
+    x = kept(x, valid, in_place=work is not None)
+    if activation == "none":
+        return x
+    p = torch.softmax(x, 1, out=first) if activation == "softmax" else torch.sigmoid(x, out=first)
+    return kept(p, valid, in_place=work is not None)
+
+
+def chain(out: Block, slope: Block, p: Block, valid: Tensor | None, activation: ResolvedActivation) -> None:
+    """Write the gradient with respect to the logits into `out`, from the slope with respect to p."""
+    if activation == "softmax" and out.dtype == p.dtype:
+        torch.ops.aten._softmax_backward_data.out(slope, p, 1, p.dtype, grad_input=out)
+    elif activation == "softmax":
+        out.copy_(torch.ops.aten._softmax_backward_data(slope, p, 1, p.dtype))
+    elif activation == "sigmoid":
+        out.copy_(torch.ops.aten.sigmoid_backward(slope, p))
+    else:
+        out.copy_(kept(slope, valid))
+
+
+def put(x: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    """`x` in another type, in `out` where that is given."""
+    return x.to(dtype) if out is None else out.copy_(x)
+
+
+def kept(x: Tensor, valid: Tensor | None, *, in_place: bool = False) -> Tensor:
+    """`x`, zero where ignored."""
+    if valid is None:
+        return x
+    return x.masked_fill_(~valid, 0) if in_place else x.masked_fill(~valid, 0)

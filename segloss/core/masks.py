@@ -1,0 +1,39 @@
+"""Maps of every class, for losses and measures that look at the shape of a mask."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core.blocks import kept, predicted
+from segloss.core.inputs import Inputs, Labels, Logits, Mask, prepare
+
+
+def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"]]:
+    """Predicted and true membership, zero where ignored."""
+    p = predicted(x.logits, x.valid, x.activation)
+    g = x.labels if x.dense else x.labels == _index(x.logits)
+    return p, kept(g.to(p.dtype), x.valid)
+
+
+def hard_masks(
+    logits: Logits, target: Labels, *, ignore_index: int | None = None, mask: Mask | None = None
+) -> tuple[Bool[Tensor, "B C *S"], Bool[Tensor, "B C *S"]]:
+    """Predicted and true voxels of every class, False where ignored; the prediction is the largest logit."""
+    x = prepare(logits, target, ignore_index=ignore_index, mask=mask, soft=False)
+    if x.dense and logits.shape[1] > 1:
+        raise ValueError(f"target must be class indices, one label a voxel, got {target.dtype} {tuple(target.shape)}")
+    scores, index = x.logits.detach(), _index(x.logits)
+    predicted = scores > 0 if logits.shape[1] == 1 else scores.argmax(1, keepdim=True) == index
+    true = x.labels == index
+    both = (predicted, true) if x.valid is None else (predicted & x.valid, true & x.valid)
+    return x.spatial(both[0]), x.spatial(both[1])
+
+
+def _index(logits: Tensor) -> Tensor:
+    """The label of every channel; the only channel is that of label 1."""
+    classes = logits.shape[1]
+    return (
+        torch.arange(classes, device=logits.device).view(1, -1, 1)
+        if classes > 1
+        else logits.new_ones((), dtype=torch.long)
+    )

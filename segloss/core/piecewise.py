@@ -1,0 +1,67 @@
+"""Functions that are linear in the probabilities between kinks, with the slope found beside the value."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from segloss.core.blocks import Block, blocks, chain, part, predicted
+from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype
+
+Rule = Callable[[Block], Tensor]
+
+
+def piecewise_linear(x: Inputs, rule: Rule) -> Tensor:
+    """The values of `rule`, one an image and class, or one a class of the whole batch.
+
+    `rule` is given the probabilities, in at least float32 and zero where ignored, and turns them in place into the
+    slope of its values.
+    """
+    if torch.compiler.is_compiling():
+        return _plain(x.logits, x.valid, x.activation, rule)
+    return _Piecewise.apply(x.logits, x.valid, x.activation, rule)[0]  # pyright: ignore[reportOptionalSubscript]
+
+
+def _plain(logits: Block, valid: Tensor | None, activation: ResolvedActivation, rule: Rule) -> Tensor:
+    """The same in plain operations, for compilers and for second derivatives."""
+    p = predicted(logits, valid, activation)
+    slope = p.detach().clone()
+    value = rule(slope)
+    tangent = (slope * (p - p.detach())).sum(2)
+    return value + (tangent if value.shape[0] == p.shape[0] else tangent.sum(0, keepdim=True))
+
+
+class _Piecewise(Function):
+    """Between the passes the slope is kept; no other tensor of the size of the logits is."""
+
+    @staticmethod
+    def forward(
+        logits: Block, valid: Tensor | None, activation: ResolvedActivation, rule: Rule
+    ) -> tuple[Tensor, Tensor]:
+        slope = torch.empty_like(logits, dtype=compute_dtype(logits.dtype), memory_format=torch.contiguous_format)
+        for at, work in blocks(logits):
+            slope[at] = predicted(logits[at], part(valid, at), activation, work)
+        return rule(slope), slope
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        logits, valid, ctx.activation, ctx.rule = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(logits, valid, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+        price, (logits, valid, slope) = prices[0], ctx.saved_tensors
+        if torch.is_grad_enabled():
+            value = _plain(logits, valid, ctx.activation, ctx.rule)
+            return *torch.autograd.grad(value, logits, price, create_graph=True), None, None, None
+
+        price = price.to(slope.dtype).unsqueeze(-1).expand(len(logits), -1, 1)
+        gradient = torch.empty_like(logits)
+        for at, work in blocks(logits):
+            here = part(valid, at)
+            p = predicted(logits[at], here, ctx.activation, work)
+            chain(gradient[at], torch.mul(slope[at], price[at[0]], out=work[1]), p, here, ctx.activation)
+        return gradient, None, None, None

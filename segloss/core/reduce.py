@@ -1,0 +1,79 @@
+"""From sums to the value of a loss: the ratio that is safe at 0/0, and the means over classes and images."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from segloss.core.distributed import all_sum
+from segloss.core.evidence import Evidence
+from segloss.core.inputs import Reduction, Value, check_reduction
+
+
+def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
+    """The quotient; `empty` with zero gradient where the denominator vanishes."""
+    there = denominator > torch.finfo(denominator.dtype).tiny ** 0.5
+    return torch.where(there, numerator, empty) / torch.where(there, denominator, 1.0)
+
+
+def power(base: Tensor, exponent: float) -> Tensor:
+    """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
+    there = base > torch.finfo(base.dtype).eps
+    return torch.where(there, torch.where(there, base, 1.0) ** exponent, 0.0)
+
+
+def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
+    """Reduce the losses of images and classes as `e` says.
+
+    The mean is a weighted mean over the classes of each image, then a mean over the images where any class counts.
+    "sum" and "none" multiply each loss by its weight.
+    """
+    counted = torch.ones_like(loss) if e.weight is None else e.weight.expand_as(loss)
+    if e.absent == "skip":
+        counted = counted * (e.g > 0)
+    elif e.absent == "penalise":
+        loss = torch.where(e.g > 0, loss, e.p / e.n.clamp(min=1))
+    return mean_over_classes(loss, counted, e.reduction, e.dtype, e.group)
+
+
+def mean_over_classes(
+    loss: Float[Tensor, "B C"],
+    counted: Float[Tensor, "B C"],
+    reduction: Reduction,
+    dtype: torch.dtype,
+    group: ProcessGroup | None = None,
+) -> Value:
+    """Reduce losses that count by the weights `counted`."""
+    if reduction != "mean":
+        return over_images(loss * counted, reduction, dtype, group=group)
+    share = counted.sum(1)
+    loss = ratio((loss * counted).sum(1), share, empty=0.0)
+    return over_images(loss, "mean", dtype, counted=share > 0, group=group)
+
+
+def over_images(
+    loss: Tensor,
+    reduction: Reduction,
+    dtype: torch.dtype,
+    *,
+    counted: Tensor | None = None,
+    group: ProcessGroup | None = None,
+) -> Value:
+    """Reduce losses of images, over all ranks of `group`; only those `counted` enter the mean."""
+    if reduction == "none":
+        return loss.to(dtype)
+    total = all_sum(loss.sum(), group)
+    if reduction == "mean":
+        share = torch.ones_like(loss) if counted is None else counted.to(loss.dtype)
+        total = ratio(total, all_sum(share.sum(), group), empty=0.0)
+    return total.to(dtype)
+
+
+def mean_where_defined(score: Float[Tensor, "B C"], reduction: Reduction, dtype: torch.dtype) -> Value:
+    """Reduce scores of images and classes, NaN where undefined: over the classes, then over the images."""
+    check_reduction(reduction)
+    if reduction == "mean":
+        score = score.nanmean(1).nanmean()
+    elif reduction == "sum":
+        score = score.nansum()
+    return score.to(dtype)

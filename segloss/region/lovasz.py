@@ -1,0 +1,196 @@
+"""The Lovász extension of the Jaccard loss: on probabilities, and on margins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core import (
+    Activation,
+    ClassWeight,
+    HardLabels,
+    Inputs,
+    Logits,
+    Mask,
+    Reduction,
+    Value,
+    can_look_at,
+    check_reduction,
+    class_range,
+    class_weight,
+    mean_over_classes,
+    one_of,
+    piecewise_linear,
+    prepare,
+    sum_dtype,
+)
+
+
+def lovasz_softmax_loss(
+    logits: Logits,
+    target: HardLabels,
+    *,
+    activation: Activation = "auto",
+    include_background: bool = True,
+    weight: ClassWeight | None = None,
+    absent: Literal["skip", "penalise"] = "skip",
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    batch: bool = True,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Lovász-Softmax: the convex surrogate of the Jaccard loss, on the errors of the probabilities.
+
+    $$L_c = \sum_{k=1}^{n} m_{\pi_k} \big[\Delta_c(\{\pi_1, \dots, \pi_k\}) - \Delta_c(\{\pi_1, \dots, \pi_{k-1}\})\big],
+    \qquad m_i = |g_{ic} - p_{ic}|$$
+
+    $\pi$ sorts the errors $m$ in decreasing order, and $\Delta_c(M) = |M| / |\{g_c = 1\} \cup M|$ is the Jaccard loss of
+    class $c$ when the voxels $M$ are wrong. Where errors tie, the gradient is one of several subgradients.
+
+    Args:
+        absent: `"skip"` averages over the classes present, as the authors' code does; `"penalise"` over all, where an
+            absent class costs the largest probability given to it.
+        batch: Whether the voxels of all images are sorted together, as the authors' code does by default.
+
+    Returns:
+        A scalar from 0 to 1, or with `reduction="none"` one loss an image and class, (B, C); (1, C) with `batch`.
+
+    Raises:
+        ValueError: If the target is floating, or an input has the wrong shape, type or values.
+
+    References:
+        [berman2018lovasz], [eelbode2020optimization]
+
+    Examples:
+        >>> logits = torch.tensor([[[20.0, 20.0, -20.0, -20.0], [-20.0, -20.0, 20.0, 20.0]]])
+        >>> target = torch.tensor([[0, 0, 0, 1]])
+        >>> lovasz_softmax_loss(logits, target)
+        tensor(0.4167)
+    """
+    check_reduction(reduction)
+    one_of("absent", absent, ("skip", "penalise"))
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
+    classes = class_range(logits, include_background)
+    of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
+    present = torch.stack([_pooled(_truth(x, c), batch).any(1) for c in classes], 1)
+
+    def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
+        loss = []
+        for c, there in zip(classes, present.unbind(1), strict=True):
+            if absent == "skip" and can_look_at(p) and not there.any():
+                p[:, c] = 0
+                loss.append(there.to(sum_dtype(p.device)))
+                continue
+            truth = _pooled(_truth(x, c), batch)
+            error = _pooled(p[:, c], batch)
+            error = torch.where(truth, 1 - error, error)
+            jump = _jumps(error, truth)
+            loss.append(_inner(error, jump))
+            p[:, c] = torch.where(truth, -jump, jump).view_as(p[:, c])
+        p[:, : classes.start] = 0
+        return torch.stack(loss, 1)
+
+    loss = piecewise_linear(x, extension)
+    counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
+    if absent == "skip":
+        counted = counted * present
+    return mean_over_classes(loss, counted, reduction, logits.dtype)
+
+
+def lovasz_hinge_loss(
+    logits: Logits,
+    target: HardLabels,
+    *,
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    batch: bool = False,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Lovász hinge: the convex surrogate of the Jaccard loss, on the margins of the logits.
+
+    $$L = \sum_{k=1}^{n} m_{\pi_k} \big[\Delta(\{\pi_1, \dots, \pi_k\}) - \Delta(\{\pi_1, \dots, \pi_{k-1}\})\big],
+    \qquad m_i = \max(0, 1 - F_i (2 g_i - 1))$$
+
+    $F$ are the logits, decided at 0, without an activation; $\pi$ and $\Delta$ as in `lovasz_softmax_loss`. Without
+    foreground the loss is the largest margin. Several channels are overlapping labels, each with its own loss.
+
+    Args:
+        batch: Whether the voxels of all images are sorted together; the authors' code has one loss an image.
+
+    Returns:
+        A scalar of at least 0, or with `reduction="none"` one loss an image and channel, (B, C); (1, C) with `batch`.
+
+    Raises:
+        ValueError: If class indices meet more than one channel, the target is floating, or an input has the wrong
+            shape, type or values.
+
+    References:
+        [berman2018lovasz]
+
+    Examples:
+        >>> logits = torch.tensor([[[2.0, -0.5, -2.0, 0.5]]])
+        >>> target = torch.tensor([[1, 1, 0, 0]])
+        >>> lovasz_hinge_loss(logits, target)
+        tensor(1.)
+    """
+    check_reduction(reduction)
+    x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
+    if logits.shape[1] > 1 and not x.dense:
+        raise ValueError(
+            f"target must be boolean (B, C, *S) where logits have {logits.shape[1]} channels: "
+            "the hinge has no classes that exclude each other"
+        )
+
+    def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
+        loss = []
+        for c in range(scores.shape[1]):
+            truth = _pooled(_truth(x, c), batch)
+            sign = 2 * truth.to(scores.dtype) - 1
+            margin = (1 - _pooled(scores[:, c], batch) * sign).relu()
+            if x.valid is not None:
+                margin = margin.masked_fill(~_pooled(x.valid[:, 0], batch), 0)
+            jump = _jumps(margin, truth)
+            loss.append(_inner(margin, jump))
+            scores[:, c] = torch.where(margin > 0, -sign * jump, 0).view_as(scores[:, c])
+        return torch.stack(loss, 1)
+
+    loss = piecewise_linear(replace(x, activation="none"), extension)
+    return mean_over_classes(loss, torch.ones_like(loss), reduction, logits.dtype)
+
+
+def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Tensor, "R N"]:
+    """The rise of the Jaccard loss as each voxel joins the wrong ones, in decreasing order of error.
+
+    Every loss is 1 - I / U: a voxel of the class takes 1 from I, another adds 1 to U. Errors are not negative, so that
+    their bits, read as integers, sort as they do, and faster.
+    """
+    bits = {torch.float32: torch.int32, torch.float64: torch.int64}[error.dtype]
+    order = error.view(bits).sort(1, descending=True).indices
+    hit = truth.gather(1, order)
+    hits = hit.cumsum(1, dtype=torch.int32)
+    size = hits[:, -1:]
+    U = (size - hits + torch.arange(1, hits.shape[1] + 1, dtype=torch.int32, device=hits.device)).to(error.dtype)
+    I = (size - hits).to(error.dtype)
+    jump = torch.where(hit, 1 / U, I / (U * (U - 1)).clamp(min=1))
+    jump[:, :1] = torch.where(size == 0, 1, jump[:, :1])
+    return torch.empty_like(error).scatter_(1, order, jump)
+
+
+def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
+    """Where class `c` is."""
+    if x.dense:
+        truth = x.labels[:, c]
+    else:
+        truth = x.labels[:, 0] == (1 if x.logits.shape[1] == 1 else c)
+    return truth if x.valid is None else truth & x.valid[:, 0]
+
+
+def _pooled(v: Tensor, batch: bool) -> Tensor:
+    return v.reshape(1, -1) if batch else v
+
+
+def _inner(a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
+    return (a * b).sum(1, dtype=sum_dtype(a.device))

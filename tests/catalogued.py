@@ -1,0 +1,64 @@
+"""What the contract binds: every function of the catalogue with every set of parameter values, once."""
+
+import functools
+import importlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segloss import catalog, modules
+from segloss.catalog import Entry, Implementation
+from tests.contract import Loss
+
+
+@dataclass(frozen=True)
+class Member:
+    """A loss or measure under the name of the newest paper that has it, and its exceptions with their reasons."""
+
+    name: str
+    loss: Loss
+    exceptions: dict[str, str]
+
+
+@functools.cache
+def members() -> tuple[Member, ...]:
+    """One member for each function and set of parameter values; what papers claim of the same is put together."""
+    alike: dict[str, list[tuple[Entry, Loss]]] = defaultdict(list)
+    for entry in catalog.entries().values():
+        for implementation in entry.implementations:
+            loss = claimed(implementation, measure=implementation in entry.measures)
+            alike[repr((implementation.function, loss.params, loss.range, entry.exceptions))].append((entry, loss))
+
+    found = []
+    for (entry, loss), *others in alike.values():
+        known = [loss, *(other for _, other in others)]
+        family = tuple(it for group in alike.values() for _, it in group if it.function is loss.function)
+        merged = replace(
+            loss,
+            tasks=union(it.tasks for it in known),
+            dims=union(it.dims for it in known),
+            soft_labels=any(it.soft_labels for it in known),
+            others=family,
+        )
+        found.append(Member(f"{entry.key}-{loss.function.__name__}", merged, entry.exceptions or {}))
+    return tuple(found)
+
+
+def claimed(implementation: Implementation, *, measure: bool) -> Loss:
+    path, _, name = implementation.function.rpartition(".")
+    forms = {form.lower(): value for form, value in vars(modules).items() if isinstance(value, type)}
+    return Loss(
+        getattr(importlib.import_module(path), name),
+        implementation.params,
+        implementation.task,
+        implementation.dims,
+        implementation.range or (None, None),
+        implementation.soft_labels,
+        measure,
+        module=forms.get(name.replace("_", "")),
+    )
+
+
+def union(claims: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(claim for several in claims for claim in several))

@@ -1,0 +1,162 @@
+"""Promises about numbers: values, gradients, precision."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from tests.contract.base import (
+    Loss,
+    close,
+    finite,
+    hesitant,
+    leaning,
+    once,
+    promise,
+    right,
+    sure,
+    twice,
+    value_and_grad,
+)
+from tests.samples import Case
+
+STEP = 1e-5
+DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
+
+
+@promise(of="both")
+def scalar_and_finite(loss: Loss, case: Case) -> None:
+    """The value is one finite number."""
+    value = loss(case)
+    assert value.shape == (), f"the value should be a scalar, its shape is {tuple(value.shape)}"
+    finite(loss, case, "sample")
+
+
+@promise
+def keeps_dtype(loss: Loss, case: Case) -> None:
+    """Value and gradient have the type of the logits."""
+    for dtype in DTYPES:
+        for name, tensor in zip(("value", "gradient"), value_and_grad(loss, case.to(dtype)), strict=True):
+            assert tensor.dtype == dtype, f"the {name} should be {dtype}, as the logits are, it is {tensor.dtype}"
+
+
+@promise(of="both")
+def range_holds(loss: Loss, case: Case) -> None:
+    """The value lies in the claimed range, whatever the prediction."""
+    low, high = loss.range
+    wrong = case.replace(logits=-right(case).logits)
+    for name, example in {"sample": case, "sure": sure(case), "right": right(case), "wrong": wrong}.items():
+        value = loss(example).item()
+        assert low is None or value >= low - 1e-9, f"{name}: {value} is below the claimed range {loss.range}"
+        assert high is None or value <= high + 1e-9, f"{name}: {value} is above the claimed range {loss.range}"
+
+
+@promise
+def gradient_is_derivative(loss: Loss, case: Case) -> None:
+    """The gradient is the derivative of the value, by finite differences along several directions."""
+    gradient = value_and_grad(loss, case)[1]
+    for along in (*directions(case, 4), gradient):
+        ahead, behind = (loss(case.replace(logits=case.logits + side * along)) for side in (STEP, -STEP))
+        close((gradient * along).sum(), (ahead - behind) / (2 * STEP), "gradient", rtol=1e-5, atol=1e-8)
+
+
+@promise
+def second_derivative_is_right_or_refused(loss: Loss, case: Case) -> None:
+    """The gradient can be derived once more, or says that it cannot."""
+    (along,) = directions(case, 1)
+    ahead, behind = (value_and_grad(loss, case.replace(logits=case.logits + side * along))[1] for side in (STEP, -STEP))
+    logits = case.logits.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(case.replace(logits=logits)), logits, create_graph=True)
+    second = torch.zeros_like(logits)
+    if gradient.requires_grad:
+        try:
+            (second,) = torch.autograd.grad((gradient * along).sum(), logits, materialize_grads=True)
+        except RuntimeError as error:
+            assert "twice" in str(error) or "second" in str(error), f"the refusal should say what is refused: {error}"
+            return
+    close(second, (ahead - behind) / (2 * STEP), "second derivative", rtol=1e-4, atol=1e-8)
+
+
+def directions(case: Case, number: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(number, *case.logits.shape, generator=generator, dtype=torch.float64)
+
+
+@promise
+def extreme_logits_are_finite(loss: Loss, case: Case) -> None:
+    """Logits of ±10000 give a finite value and gradient."""
+    signs = torch.where(case.logits > 0, 1e4, -1e4)
+    for dtype, flip in itertools.product(DTYPES, (1, -1)):
+        finite(loss, case.replace(logits=flip * signs).to(dtype), f"logits of ±1e4 in {dtype}")
+
+
+@promise
+def absent_classes_are_finite(loss: Loss, case: Case) -> None:
+    """An absent class, an empty and a full image give a finite value and gradient, however sure the prediction."""
+    first, last = torch.zeros_like(case.target), torch.ones_like(case.target)
+    if case.target.dtype == torch.bool:
+        absent = case.target.clone()
+        absent[:, -1] = False
+    else:
+        last *= max(1, case.logits.shape[1] - 1)
+        absent = torch.where(case.target == last, first, case.target)
+    for name, target in {"absent class": absent, "empty image": first, "full image": last}.items():
+        example = case.replace(target=target).to(torch.float32)
+        for predict in (hesitant, sure, right):
+            finite(loss, predict(example), f"{name}, {predict.__name__} prediction")
+            if loss.accepts("absent"):
+                for policy in ("skip", "penalise"):
+                    finite(loss, predict(example), f"{name}, {predict.__name__}, absent={policy!r}", absent=policy)
+
+
+@promise
+def best_at_truth(loss: Loss, case: Case) -> None:
+    """Leaning the logits towards the truth never raises the loss, and lowers it in the end."""
+    for start in (case, hesitant(case), sure(case)):
+        values = [loss(leaning(start, step)).item() for step in (0, 0.25, 0.5, 1, 2, 4, 8, 16, 210)]
+        for before, after in itertools.pairwise(values):
+            assert after <= before + 1e-9, f"leaning towards the truth should not raise the loss, it goes {values}"
+        assert values[-1] < values[0] - 1e-3, f"the truth should cost less than a wrong prediction, it goes {values}"
+
+
+@promise(places=once)
+def large_images_are_exact(loss: Loss, case: Case) -> None:
+    """On an image too large to be worked on in one piece, the gradient is still the derivative of the value."""
+    large = loss.on(case.task, 2, shape=(700, 500), images=1)
+    gradient = value_and_grad(loss, large)[1]
+    for along in (*directions(large, 1), gradient / gradient.abs().max()):
+        ahead, behind = (loss(large.replace(logits=large.logits + side * along)) for side in (STEP, -STEP))
+        close((gradient * along).sum(), (ahead - behind) / (2 * STEP), "gradient of a large image", rtol=1e-4)
+
+
+@promise(places=once)
+def half_precision_is_close(loss: Loss, case: Case) -> None:
+    """On a megapixel, half precision is within 1 % of float64, and its gradient points the same way."""
+    large = loss.on(case.task, 2, shape=(1024, 1024), images=1)
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = large.to(dtype)
+        value, gradient = value_and_grad(loss, rounded)
+        expected, direction = value_and_grad(loss, rounded.to(torch.float64))
+        close(value.double(), expected, f"value in {dtype}", rtol=0.01, atol=0)
+        assert gradient.any(), f"the gradient in {dtype} should not vanish"
+        alike = torch.cosine_similarity(gradient.double().flatten(), direction.flatten(), dim=0).item()
+        assert alike > 0.9, f"the gradient in {dtype} should point as in float64, the cosine between them is {alike}"
+
+
+@promise(places=twice)
+def compiles(loss: Loss, case: Case) -> None:
+    """The loss compiles as one graph, to the same value and gradient."""
+    torch.compiler.reset()
+    keywords = loss.keywords(case)
+    compiled = torch.compile(
+        lambda logits, target: loss.function(logits, target, **keywords), fullgraph=True, backend="aot_eager"
+    )
+    expected, slope = value_and_grad(loss, case)
+    try:
+        value, gradient = value_and_grad(Loss(compiled), case)
+    except Exception as error:
+        raise AssertionError(f"the loss should compile with fullgraph=True: {error}") from error
+    finally:
+        torch.compiler.reset()
+    close(value, expected, "compiled value")
+    close(gradient, slope, "compiled gradient")

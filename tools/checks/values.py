@@ -1,0 +1,37 @@
+"""Rules for recorded values."""
+
+from collections.abc import Iterator
+
+from tools.catalogue import Catalogue
+from tools.golden import GOLDEN
+from tools.problems import Problem, did_you_mean
+
+
+def every_entry_has_values(catalogue: Catalogue) -> Iterator[Problem]:
+    for key, entry in catalogue.entries.items():
+        if not any(spelling in catalogue.golden for spelling in catalogue.spellings(key)):
+            misnamed = did_you_mean(key, catalogue.golden.keys() - catalogue.entries.keys())
+            advice = misnamed or f"; write tests/oracles/{key}.py and run python -m tools record {key}"
+            yield entry.problem(f"has no recorded values in {GOLDEN}/{key}/{advice}")
+
+
+def every_folder_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:
+    known = {spelling for key in catalogue.entries for spelling in catalogue.spellings(key)}
+    missing = [key for key in catalogue.entries if key not in catalogue.golden]
+    for key, golden in catalogue.golden.items():
+        if key not in known and not did_you_mean(key, missing):
+            yield golden.problem(
+                "values are recorded, but catalog.yaml has no entry of this key; add it or remove the folder"
+            )
+
+
+def not_offered_is_needed(catalogue: Catalogue) -> Iterator[Problem]:
+    for key, entry in catalogue.entries.items():
+        golden, globs = catalogue.golden.get(key), entry.fields.get("not_offered", {})
+        if golden is None or not golden.cases:
+            continue
+        for glob in globs:
+            if not any(case.matches(glob) for case in golden.cases):
+                yield entry.problem(f"not_offered {glob!r} matches no recorded case; remove it", "not_offered", glob)
+        if not golden.offered(globs):
+            yield entry.problem("not_offered leaves no recorded case that our functions reproduce", "not_offered")

@@ -1,0 +1,252 @@
+"""The page of a paper, in Markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlencode
+
+from tools.render import escaped
+from tools.verified import Case, not_offered_section, verified_section
+
+Entry = Mapping[str, Any]
+"""The fields of catalog.yaml, and `families`, the authors' family names."""
+Item = Mapping[str, Any]
+
+INPUTS = {
+    "multiclass": "logits, target = torch.randn(2, 3, {s}), torch.randint(3, (2, {s}))",
+    "binary": "logits, target = torch.randn(2, 1, {s}), torch.randint(2, (2, {s}))",
+    "multilabel": "logits, target = torch.randn(2, 3, {s}), torch.rand(2, 3, {s}) > 0.5",
+}
+TASK_WORDS = {
+    "binary": "binary (one channel, sigmoid)",
+    "multiclass": "multiclass (softmax)",
+    "multilabel": "multilabel (overlapping classes, sigmoid)",
+}
+
+
+def items(entry: Entry) -> list[Item]:
+    """Losses and measures of an entry."""
+    return [*entry.get("losses", []), *entry.get("measures", [])]
+
+
+def short_name(function: str) -> str:
+    """The name of a function without its path."""
+    return function.rpartition(".")[2]
+
+
+def words(function: str) -> str:
+    """The name of a function as one says it."""
+    return short_name(function).removesuffix("_loss").replace("_", " ")
+
+
+def union(entry: Entry, field: str, default: Sequence[Any] = ()) -> list[Any]:
+    """The values a field takes over the functions of an entry, in their first order."""
+    return list(dict.fromkeys(value for item in items(entry) for value in item.get(field, default)))
+
+
+def year(entry: Entry) -> str:
+    """The year of the first public appearance."""
+    return str(entry["date"])[:4]
+
+
+def cited(entry: Entry) -> str:
+    """The authors as a text names them."""
+    first, *others = entry["families"]
+    return f"{first} et al." if len(others) > 1 else " and ".join([first, *others])
+
+
+def label(entry: Entry) -> str:
+    """The name of the page in the navigation."""
+    functions = ", ".join(dict.fromkeys(words(item["function"]) for item in items(entry)))
+    return f"{cited(entry)} {year(entry)}: {functions}"
+
+
+def code_kind(entry: Entry) -> str:
+    """Whose code there is: official, third-party or none."""
+    code = entry.get("code", [])
+    return "official" if any(c.get("official") for c in code) else "third-party" if code else "none"
+
+
+def label_kind(entry: Entry) -> str:
+    """Whether some function takes soft labels."""
+    return "soft" if any(item.get("soft_labels") for item in items(entry)) else "hard"
+
+
+def links(entry: Entry) -> str:
+    """Where the paper is to be read."""
+    found = []
+    if "doi" in entry:
+        found.append(f"[doi:{entry['doi']}](https://doi.org/{entry['doi']})")
+    if "arxiv" in entry:
+        found.append(f"[arXiv:{entry['arxiv']}](https://arxiv.org/abs/{entry['arxiv']})")
+    if "url" in entry:
+        found.append(f"[{entry['url'].split('/')[2]}]({entry['url']})")
+    return " · ".join(found)
+
+
+def badges(entry: Entry) -> str:
+    """Facts of the entry; each leads to the catalogue filtered by it."""
+
+    def badge(text: str, **query: str) -> str:
+        return f"[{text}](../catalog.md?{urlencode(query)})"
+
+    dims = union(entry, "dims")
+    found = [badge(entry["family"], family=entry["family"])]
+    found += [badge(task, task=task) for task in union(entry, "task")]
+    found += [badge(f"{n}D", dims=f"{n}D") for n in dims]
+    found += [badge(f"needs {need}", needs=need) for need in union(entry, "needs")]
+    if label_kind(entry) == "soft":
+        found.append(badge("soft labels", labels="soft"))
+    if code_kind(entry) == "official":
+        found.append(badge("authors' code", code="official"))
+    return '<div class="badges" markdown>\n' + "\n".join(found) + "\n</div>"
+
+
+def number(value: object) -> str:
+    """A value as one writes it in a call: 1.3333333333333333 is 4 / 3."""
+    fraction = Fraction(value).limit_denominator(12) if isinstance(value, float) and len(repr(value)) > 9 else None
+    return f"{fraction.numerator} / {fraction.denominator}" if fraction and float(fraction) == value else repr(value)
+
+
+def keywords(params: Mapping[str, Any]) -> str:
+    """Parameters as keywords of a call."""
+    return ", ".join(f"{key}={number(value)}" for key, value in params.items())
+
+
+def call(name: str, params: Mapping[str, Any], first: str = "") -> str:
+    """A call, with the arguments that come `first`."""
+    return f"{name}({', '.join(part for part in (first, keywords(params)) if part)})"
+
+
+def example(item: Item, module: str | None) -> str:
+    """Code that runs as it stands: the function with the paper's parameters and, of a loss, its module form."""
+    task = next(task for task in INPUTS if task in item["task"])
+    side = "32, 32" if 2 in item["dims"] else "16, 16, 16" if 3 in item["dims"] else "64"
+    params = {"activation": "sigmoid"} if task == "multilabel" else {}
+    params |= item.get("params", {})
+    name = short_name(item["function"])
+    lines = ["import torch", "import segloss", "", INPUTS[task].format(s=side)]
+    if module:
+        lines.append("loss = " + call(f"segloss.{name}", params, "logits, target"))
+        lines.append("criterion = " + call(f"segloss.{module}", params))
+        lines.append("assert criterion(logits, target) == loss")
+    else:
+        lines.append("score = " + call(f"segloss.{name}", params, "logits, target"))
+    return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def facts(item: Item) -> str:
+    """What a function takes and gives, in sentences."""
+    low, high = item.get("range", [None, None])
+    interval = ("(−∞" if low is None else f"[{low}") + ", " + ("∞)" if high is None else f"{high}]")
+    *some, last = [str(n) for n in item["dims"]]
+    axes = f"{', '.join(some)} or {last}" if some else last
+    sentences = [
+        f"Tasks: {', '.join(TASK_WORDS[task] for task in item['task'])}.",
+        f"Spatial axes: {axes}.",
+        f"Values in {interval}.",
+    ]
+    if item.get("soft_labels"):
+        sentences.append("Takes soft labels.")
+    if item.get("needs"):
+        sentences.append(f"Needs besides logits and target: {', '.join(item['needs'])}.")
+    if not item.get("standalone", True):
+        sentences.append("Not to be trained with alone.")
+    return " ".join(sentences)
+
+
+def function_section(key: str, function: str, entries: Mapping[str, Entry], modules: Mapping[str, str]) -> list[str]:
+    """Documentation of a function, and the call that is the loss of this paper."""
+    lines = [f"::: {function}", "    options:", "      heading_level: 2", ""]
+    lines += ["All other keywords mean [the same everywhere](../conventions.md#keywords).", ""]
+    others = [k for k, entry in entries.items() if k != key and any(i["function"] == function for i in items(entry))]
+    if others:
+        papers = ", ".join(f"[{cited(entries[k])} {year(entries[k])}]({k}.md)" for k in others)
+        lines += [f"Other papers with this function: {papers}.", ""]
+    lines += ["**As in the paper**", ""]
+    for item in (item for item in items(entries[key]) if item["function"] == function):
+        lines += [example(item, modules.get(function)), "", facts(item), ""]
+    return lines
+
+
+def prose(title: str, text: str | Sequence[str] | None) -> list[str]:
+    """A section of text, or of a list of sentences; none where there is nothing to say."""
+    if not text:
+        return []
+    body = [text.strip()] if isinstance(text, str) else [f"- {sentence.strip()}" for sentence in text]
+    return [f"## {title}", "", *body, ""]
+
+
+def exceptions_section(entry: Entry) -> list[str]:
+    """Promises this entry is exempt from, with the reasons."""
+    found = entry.get("exceptions", {})
+    lines = [f"- {promise.replace('_', ' ')}: {reason.strip()}" for promise, reason in found.items()]
+    return ["## Exceptions", "", "What every loss here promises, and this one cannot.", "", *lines, ""] if lines else []
+
+
+def code_section(entry: Entry) -> list[str]:
+    """Code of the authors and of others."""
+    if not entry.get("code"):
+        return []
+    lines = ["## Code elsewhere", "", "| file | whose | framework | licence |", "| --- | --- | --- | --- |"]
+    for code in entry["code"]:
+        whose = "authors" if code.get("official") else "others"
+        note = f"<br>{escaped(code['note'])}" if "note" in code else ""
+        lines.append(
+            f"| {code_link(code)}{note} | {whose} | {code['framework']} | {code.get('license') or 'none stated'} |"
+        )
+    return [*lines, ""]
+
+
+def code_link(code: Mapping[str, Any]) -> str:
+    """The file at its commit, where the entry names both."""
+    url, path, commit = code["url"].rstrip("/"), code.get("path"), code.get("commit")
+    name = "/".join(PurePosixPath(url).parts[-2:])
+    if commit:
+        name += f"@{commit[:7] if len(commit) == 40 else commit}"
+        url += f"/blob/{commit}/{path}" if path else f"/tree/{commit}"
+    return f"[{name}]({url})" + (f"<br>`{path}`" if path else "")
+
+
+def neighbours(older: str | None, newer: str | None, entries: Mapping[str, Entry], family: str) -> list[str]:
+    """Links to the older and the newer paper of the family."""
+    found = []
+    if older:
+        found.append(f"[← {label(entries[older])}]({older}.md)")
+    found.append(f"[{family} family](../families/{family}.md)")
+    if newer:
+        found.append(f"[{label(entries[newer])} →]({newer}.md)")
+    return ['<div class="neighbours" markdown>', *found, "</div>", ""]
+
+
+def front_matter(title: str, *hide: str) -> list[str]:
+    """Title of the page, and which side bars it does without."""
+    lines = ["---", f"title: {json.dumps(title, ensure_ascii=False)}"]
+    return [*lines, *([f"hide: [{', '.join(hide)}]"] if hide else []), "---", ""]
+
+
+def paper_page(
+    key: str, entries: Mapping[str, Entry], bibtex: str, modules: Mapping[str, str], cases: Sequence[Case]
+) -> str:
+    """The whole page; `modules` maps a function's path to the name of its module form."""
+    entry = entries[key]
+    family = [k for k, e in entries.items() if e["family"] == entry["family"]]
+    at = family.index(key)
+    newer, older = family[at - 1] if at else None, family[at + 1] if at + 1 < len(family) else None
+    lines = front_matter(label(entry))
+    lines += [f"# {escaped(entry['title'])}", "", escaped(", ".join(entry["authors"])) + "  "]
+    lines += [f"*{escaped(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
+    for function in dict.fromkeys(item["function"] for item in items(entry)):
+        lines += function_section(key, function, entries, modules)
+    lines += prose("Usage", entry.get("usage"))
+    lines += verified_section(cases)
+    lines += prose("Deviations", entry.get("deviations"))
+    lines += not_offered_section(cases)
+    lines += exceptions_section(entry)
+    lines += prose("Notes", entry.get("notes"))
+    lines += code_section(entry)
+    lines += ["## Cite", "", "```bibtex", bibtex.strip(), "```", ""]
+    lines += neighbours(older, newer, entries, entry["family"])
+    return "\n".join(lines)
