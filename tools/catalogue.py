@@ -30,6 +30,8 @@ class Catalogue:
     version: str = "0"
     readme: str = ""
     problems: tuple[Problem, ...] = ()
+    unread: frozenset[str] = frozenset()
+    """Families with a file that could not be read, whose functions are therefore not all known."""
     readable: bool = True
 
     def meant(self, function: str) -> str:
@@ -77,6 +79,7 @@ def load(root: Path) -> Catalogue:
         version=_version(root),
         readme=read_text(root, README)[0],
         problems=(*no_catalogue, *no_bibliography, *faults, *broken, *unreadable, *misshapen),
+        unread=frozenset(problem.path.split("/")[1] for problem in unreadable),
         readable=readable and not no_bibliography,
     )
 

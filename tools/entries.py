@@ -15,7 +15,6 @@ from tools.schema import (
     distinct,
     doi,
     fields,
-    function,
     https,
     interval,
     named,
@@ -67,7 +66,7 @@ class Entry:
 def schema(families: Sequence[str], tasks: Sequence[str], dims: Sequence[int], needs: Sequence[str]) -> Any:
     """The reader of an entry."""
     measure = {
-        "function": function,
+        "function": text,
         "params": named(parameter),
         "task": distinct(one_of(tasks), least=1),
         "dims": distinct(one_of(dims), least=1),

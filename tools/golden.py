@@ -69,7 +69,7 @@ def read_golden(root: Path) -> tuple[dict[str, Golden], list[Problem]]:
         text, found = read_text(root, path)
         cases, more = ([], []) if found else read_cases(key, path, text)
         golden[key] = Golden(key, path, tuple(cases))
-        problems += [*found, *more, *_files(golden[key], folder)]
+        problems += [*found, *more, *(_files(golden[key], folder) if cases else ())]
     return golden, problems
 
 

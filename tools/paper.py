@@ -104,15 +104,20 @@ def badges(entry: Entry) -> str:
     return '<div class="badges" markdown>\n' + "\n".join(found) + "\n</div>"
 
 
-def number(value: object) -> str:
+def written(value: object) -> str:
     """A value as one writes it in a call: 1.3333333333333333 is 4 / 3."""
-    fraction = Fraction(value).limit_denominator(12) if isinstance(value, float) and len(repr(value)) > 9 else None
-    return f"{fraction.numerator} / {fraction.denominator}" if fraction and float(fraction) == value else repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and len(repr(value)) > 9:
+        fraction = Fraction(value).limit_denominator(12)
+        if float(fraction) == value:
+            return f"{fraction.numerator} / {fraction.denominator}"
+    return repr(value)
 
 
 def keywords(params: Mapping[str, Any]) -> str:
     """Parameters as keywords of a call."""
-    return ", ".join(f"{key}={number(value)}" for key, value in params.items())
+    return ", ".join(f"{key}={written(value)}" for key, value in params.items())
 
 
 def call(name: str, params: Mapping[str, Any], first: str = "") -> str:

@@ -81,7 +81,6 @@ commit = matching(
     r"[0-9a-f]{40}|v?\d+(\.\d+)+([.-]?[A-Za-z0-9]+)*",
     'a commit of 40 hexadecimal digits or a release tag such as "1.6.1"',
 )
-function = matching(r"segloss(\.[a-z][a-z0-9_]*){2}", "a path such as segloss.region.tversky_loss")
 
 
 def date(value: Any, spot: Spot) -> Any:

@@ -11,6 +11,8 @@ from segloss.region.dice import dice_loss as dice_loss
 from segloss.region.dice import squared_dice_loss as squared_dice_loss
 from segloss.region.generalised_dice import generalised_dice_loss as generalised_dice_loss
 from segloss.region.jaccard import jaccard_loss as jaccard_loss
+from segloss.region.lovasz import lovasz_hinge_loss as lovasz_hinge_loss
+from segloss.region.lovasz import lovasz_softmax_loss as lovasz_softmax_loss
 from segloss.region.noise_robust_dice import noise_robust_dice_loss as noise_robust_dice_loss
 from segloss.region.sensitivity_specificity import sensitivity_specificity_loss as sensitivity_specificity_loss
 from segloss.region.tversky import f_beta_loss as f_beta_loss

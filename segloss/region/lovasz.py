@@ -53,7 +53,7 @@ def lovasz_softmax_loss(
     Args:
         absent: `"skip"` averages over the classes present, as the authors' code does; `"penalise"` over all, where an
             absent class costs the largest probability given to it.
-        batch: Whether the voxels of all images are sorted together, as the authors' code does by default.
+        batch: Whether the voxels of all images are sorted together, as in the authors' code.
 
     Returns:
         A scalar from 0 to 1, or with `reduction="none"` one loss an image and class, (B, C); (1, C) with `batch`.

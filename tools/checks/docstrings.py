@@ -43,7 +43,7 @@ def sections(catalogue: Catalogue) -> Iterator[Problem]:
 def arguments_match_parameters(catalogue: Catalogue) -> Iterator[Problem]:
     for function, docstring in _losses(catalogue):
         parameters = function.parameter_names
-        own = [name for name in parameters if name not in ("logits", "target", *catalogue.common)]
+        own = [name for name in parameters[2:] if name not in catalogue.common]
         misspelt = set()
         for name, (line, text) in docstring.arguments.items():
             if name not in parameters:

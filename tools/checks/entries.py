@@ -46,17 +46,15 @@ def newest_first(catalogue: Catalogue) -> Iterator[Problem]:
 def functions_exist(catalogue: Catalogue) -> Iterator[Problem]:
     for entry in catalogue.entries.values():
         for place, item in entry.items:
-            path = item.get("function")
-            if path is None:
-                continue
-            _, folder, name = path.split(".")
-            if path not in catalogue.functions:
-                meant = catalogue.meant(path)
+            path = item.get("function", "")
+            function = catalogue.functions.get(path)
+            if function and entry.fields.get("family", function.family) != function.family:
+                told = f"family is {entry.fields['family']!r} but {function.name} stands in segloss/{function.family}/"
+                yield entry.problem(f"{told}; move the file or change the family", "family")
+            elif path and not function and not any(path.startswith(f"segloss.{family}.") for family in catalogue.unread):
+                meant, folder = catalogue.meant(path), entry.fields.get("family", "…")
                 advice = f"did you mean {meant!r}?" if meant != path else f"write it in a file of segloss/{folder}/"
                 yield entry.problem(f"there is no function {path}; {advice}", *place, "function")
-            elif entry.fields.get("family", folder) != folder:
-                told = f"family is {entry.fields['family']!r} but {name} stands in segloss/{folder}/"
-                yield entry.problem(f"{told}; move the file or change the family", "family")
 
 
 def params_are_parameters(catalogue: Catalogue) -> Iterator[Problem]:

@@ -41,9 +41,9 @@ def calls_are_alike(catalogue: Catalogue) -> Iterator[Problem]:
         if function.parameter_names[:2] != ["logits", "target"]:
             yield function.problem("must begin with the parameters logits, target")
             continue
-        for parameter in function.parameters[2:]:
-            if not parameter.keyword_only:
-                yield function.problem(f"parameter {parameter.name!r} must be keyword-only; put it after the *")
+        loose = [parameter.name for parameter in function.parameters[2:] if not parameter.keyword_only]
+        if loose:
+            yield function.problem(f"{', '.join(loose)} must be keyword-only; put a * after target")
 
 
 def everything_is_annotated(catalogue: Catalogue) -> Iterator[Problem]:
@@ -57,7 +57,7 @@ def everything_is_annotated(catalogue: Catalogue) -> Iterator[Problem]:
 
 def keywords_keep_their_order(catalogue: Catalogue) -> Iterator[Problem]:
     """A loss's own keywords come first, then the shared ones, in the order of the vocabulary."""
-    order = [name for name in catalogue.common if name not in FREE]
+    order = [name for name in catalogue.common if name not in ("logits", "target", *FREE)]
     for function in _losses(catalogue):
         shared = [name for name in function.parameter_names if name in order]
         expected = sorted(shared, key=order.index)

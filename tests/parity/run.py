@@ -1,0 +1,73 @@
+"""Run recorded cases: each is passed, failed, or not offered for a reason that the catalogue gives."""
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from segloss import catalog
+from tests.parity.adapters import Case, run
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case; errors are relative, that of the gradient to its largest value."""
+
+    case: str
+    status: str
+    kind: str
+    value_error: float | None = None
+    grad_error: float | None = None
+    reason: str = ""
+
+
+def cases(folder: Path) -> list[Case]:
+    """The cases of a folder."""
+    return json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+
+
+def verify(key: str, folder: Path | None = None) -> list[Outcome]:
+    """The outcome of every case of a paper."""
+    folder = folder or GOLDEN / key
+    return [outcome(key, folder, case) for case in cases(folder)]
+
+
+def outcome(key: str, folder: Path, case: Case) -> Outcome:
+    """The outcome of one case."""
+    name, kind = case["case"], case["source"]["kind"]
+    if reason := not_offered(key, case):
+        return Outcome(name, "not offered", kind, reason=reason)
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+        recorded: dict[str, Any] = dict(file)
+    logits = torch.from_numpy(recorded["logits"]).requires_grad_(case["differentiable"])
+    try:
+        value = run(case, logits, torch.from_numpy(recorded["target"]))
+    except (ValueError, TypeError, KeyError) as error:
+        return Outcome(name, "failed", kind, reason=f"{type(error).__name__}: {error}")
+
+    expected = float(recorded["value"])
+    value_error = abs(value.item() - expected) / max(abs(expected), 1e-12)
+    passed, grad_error = value_error <= max(case["rtol"], 1e-7), None
+    if case["differentiable"]:
+        value.backward()
+        assert logits.grad is not None
+        grad = recorded["grad"]
+        grad_error = float(np.abs(logits.grad.numpy() - grad).max() / max(np.abs(grad).max(), 1e-12))
+        passed = passed and grad_error <= max(case["rtol"], 1e-6)
+    reason = "" if passed else f"value {value.item()!r}, recorded {expected!r}"
+    return Outcome(name, "passed" if passed else "failed", kind, value_error, grad_error, reason)
+
+
+def not_offered(key: str, case: Case) -> str:
+    """Why our functions do not reproduce a case, from the entry; empty where they should."""
+    names = (case["case"], case["loss"], case["source"]["callable"])
+    for pattern, reason in catalog.get(key).not_offered.items():
+        if any(fnmatchcase(name, pattern) for name in names):
+            return reason
+    return ""

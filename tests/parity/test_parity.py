@@ -1,0 +1,27 @@
+"""Every recorded case is reproduced in value and gradient, or is not offered for a reason that the site shows."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.parity.run import GOLDEN, cases, outcome
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a case of every folder under `--golden`."""
+    if "recorded" not in metafunc.fixturenames:
+        return
+    golden = Path(metafunc.config.getoption("golden") or GOLDEN)
+    folders = sorted(file.parent for file in golden.glob("**/cases.json"))
+    assert folders, f"no cases.json under {golden}"
+    every = [(folder, case) for folder in folders for case in cases(folder)]
+    metafunc.parametrize("recorded", every, ids=[f"{folder.name}-{case['case']}" for folder, case in every])
+
+
+def test_case(recorded):
+    folder, case = recorded
+    result = outcome(folder.name, folder, case)
+    if result.status == "not offered":
+        assert case["source"]["kind"] == "third-party" or folder.name == "milletari2016vnet", result.reason
+    else:
+        assert result.status == "passed", result
