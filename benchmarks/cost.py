@@ -29,7 +29,7 @@ ROUNDS = 9
 def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """What is measured, by name; the peers where they are installed."""
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross entropy": F.cross_entropy}
-    for name in segloss.__all__:
+    for name in dir(segloss):
         if name.endswith("_loss") and name != "lovasz_hinge_loss":
             losses[name] = getattr(segloss, name)
     try:
@@ -43,7 +43,10 @@ def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     try:
         import monai.losses
 
-        for name, loss in (("DiceLoss", monai.losses.DiceLoss), ("GeneralizedDiceLoss", monai.losses.GeneralizedDiceLoss)):
+        for name, loss in (
+            ("DiceLoss", monai.losses.DiceLoss),
+            ("GeneralizedDiceLoss", monai.losses.GeneralizedDiceLoss),
+        ):
             criterion = loss(softmax=True, to_onehot_y=True)
             losses[f"monai {name}"] = lambda x, y, criterion=criterion: criterion(x, y[:, None])
     except ImportError:
@@ -103,7 +106,9 @@ def main(words: list[str]) -> None:
         return
     every = peers()
     losses = {n: f for n, f in every.items() if n == "cross entropy" or not words or any(w in n for w in words)}
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32; cross entropy = 1.0; memory in logits")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32; cross entropy = 1.0; memory in logits"
+    )
     print(f"{'':34}" + "".join(f"{str(shape):>26}" for shape in SHAPES))
     by_shape = {shape: times(losses, shape) for shape in SHAPES}
     for name in losses:

@@ -160,7 +160,7 @@ def find(
 
     Examples:
         >>> from segloss import catalog
-        >>> [entry.key for entry in catalog.find(function="lovasz_softmax_loss")]
+        >>> [entry.key for entry in catalog.find(function="lovasz_hinge_loss")]
         ['berman2018lovasz']
     """
     if family is not None:

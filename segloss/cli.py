@@ -111,7 +111,8 @@ def _code(entry: Entry) -> Iterator[str]:
     for code in entry.code:
         at = f" at {code.commit}" if code.commit else ""
         path = f", {code.path}" if code.path else ""
-        yield f"{code.url}{at}{path} ({'authors' if code.official else 'others'}, {code.framework}, {code.license or 'no licence'})"
+        whose = "authors" if code.official else "others"
+        yield f"{code.url}{at}{path} ({whose}, {code.framework}, {code.license or 'no licence'})"
 
 
 if __name__ == "__main__":

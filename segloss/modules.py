@@ -55,6 +55,7 @@ class DiceLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             smooth=smooth,
             activation=activation,
@@ -68,6 +69,7 @@ class DiceLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return dice_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -91,6 +93,7 @@ class FBetaLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             beta=beta,
             smooth=smooth,
@@ -105,6 +108,7 @@ class FBetaLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return f_beta_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -130,6 +134,7 @@ class FocalTverskyLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             alpha=alpha,
             beta=beta,
@@ -146,6 +151,7 @@ class FocalTverskyLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return focal_tversky_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -167,6 +173,7 @@ class GeneralisedDiceLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             volume_power=volume_power,
             smooth=smooth,
@@ -179,6 +186,7 @@ class GeneralisedDiceLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return generalised_dice_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -200,6 +208,7 @@ class GeneralisedWassersteinDiceLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             label_distance=label_distance,
             weighting=weighting,
@@ -212,6 +221,7 @@ class GeneralisedWassersteinDiceLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return generalised_wasserstein_dice_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -234,6 +244,7 @@ class JaccardLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             smooth=smooth,
             activation=activation,
@@ -247,6 +258,7 @@ class JaccardLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return jaccard_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -257,9 +269,11 @@ class LovaszHingeLoss(Loss):
     """
 
     def __init__(self, *, ignore_index: int | None = None, batch: bool = False, reduction: Reduction = "mean") -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(ignore_index=ignore_index, batch=batch, reduction=reduction)
 
     def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return lovasz_hinge_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -280,6 +294,7 @@ class LovaszSoftmaxLoss(Loss):
         batch: bool = True,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             activation=activation,
             include_background=include_background,
@@ -291,6 +306,7 @@ class LovaszSoftmaxLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return lovasz_softmax_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -315,6 +331,7 @@ class NoiseRobustDiceLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             gamma=gamma,
             squared=squared,
@@ -330,6 +347,7 @@ class NoiseRobustDiceLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return noise_robust_dice_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -353,6 +371,7 @@ class SensitivitySpecificityLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             r=r,
             smooth=smooth,
@@ -367,6 +386,7 @@ class SensitivitySpecificityLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return sensitivity_specificity_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -389,6 +409,7 @@ class SquaredDiceLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             smooth=smooth,
             activation=activation,
@@ -402,6 +423,7 @@ class SquaredDiceLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return squared_dice_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -426,6 +448,7 @@ class TverskyLoss(Loss):
         group: ProcessGroup | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             alpha=alpha,
             beta=beta,
@@ -441,6 +464,7 @@ class TverskyLoss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return tversky_loss(logits, target, mask=mask, **self.keywords)
 
 
@@ -462,6 +486,7 @@ class BoundaryF1Loss(Loss):
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
+        """Keep the keywords, which are those of the function."""
         super().__init__(
             boundary_width=boundary_width,
             tolerance_width=tolerance_width,
@@ -474,4 +499,5 @@ class BoundaryF1Loss(Loss):
         )
 
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
         return boundary_f1_loss(logits, target, mask=mask, **self.keywords)

@@ -105,7 +105,7 @@ def plain_overlap(logits: Tensor, target: Tensor, *, reduction: Word = "mean") -
     p, g = (torch.stack([x == label for label in range(classes)], 1).flatten(2) for x in (decision, target))
     overlap = (p & g).sum(2) / (p | g).sum(2)
     overlap = torch.where(g.any(2), overlap, float("nan")).to(logits.dtype)
-    return overlap.nanmean() if reduction == "mean" else overlap.nansum() if reduction == "sum" else overlap
+    return overlap.nanmean(1).nanmean() if reduction == "mean" else overlap.nansum() if reduction == "sum" else overlap
 
 
 class PlainDice(nn.Module):

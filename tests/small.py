@@ -227,3 +227,28 @@ def remove(root: Path, path: str) -> None:
         shutil.rmtree(target)
     else:
         target.unlink()
+
+
+ORACLE = '''"""Mean probability of class 0."""
+
+import torch
+
+
+def cases():
+    generator = torch.Generator().manual_seed(0)
+    for name, map in (("2d", None), ("2d_map", torch.ones(2, 3))):
+        yield {
+            "case": name,
+            "loss": "new",
+            "activation": "softmax",
+            "params": {"gamma": 2.0},
+            "logits": torch.randn(2, 3, 4, 5, generator=generator),
+            "target": torch.randint(3, (2, 4, 5), generator=generator),
+            "extras": {} if map is None else {"map": map},
+            "reduction": "mean over voxels",
+        }
+
+
+def value(logits, target, *, activation, gamma, map=None):
+    return gamma * getattr(logits, activation)(1)[:, 0].mean()
+'''

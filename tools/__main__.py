@@ -55,10 +55,12 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """One line instead of the usage."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parser() -> Parser:
+    """The commands and their arguments."""
     found = Parser(
         prog="python -m tools", description="Check the catalogue, generate what follows from it, start new entries."
     )
@@ -78,6 +80,7 @@ def parser() -> Parser:
 
 
 def run_check(root: Path) -> int:
+    """`check`: every problem, or how much was looked at."""
     catalogue = load(root)
     problems = check(catalogue)
     if problems:
@@ -88,6 +91,7 @@ def run_check(root: Path) -> int:
 
 
 def run_build(root: Path, only_check: bool) -> int:
+    """`build`: write, or show what would change."""
     catalogue = load(root)
     if catalogue.problems:
         return tell(sorted(catalogue.problems))
@@ -127,6 +131,7 @@ def written(root: Path, files: dict[str, str] | dict[str, Content]) -> list[str]
 
 
 def tell(problems: Sequence[Problem]) -> int:
+    """Print problems and give the status for them."""
     print("\n".join([*map(str, problems), f"{len(problems)} problem{'s' * (len(problems) != 1)}"]))
     return 1
 

@@ -35,14 +35,17 @@ class Record:
     broken: bool = False
 
     def problem(self, text: str) -> Problem:
+        """A problem of this record."""
         return Problem(self.path, self.line, f"{self.key}: {text}")
 
     @property
     def families(self) -> list[str]:
+        """Family names of the authors."""
         return [family for _, family in self.authors]
 
     @property
     def names(self) -> list[str]:
+        """Full names of the authors, given names first."""
         return [f"{given} {family}".strip() for given, family in self.authors]
 
     @property
@@ -75,6 +78,10 @@ def read_bibliography(path: str, content: str) -> tuple[dict[str, Record], list[
             problems.append(Problem(path, line, f"{key}: {_reason(block)}"))
         elif isinstance(block, model.ImplicitComment) and not remainder:
             problems += _stray(path, line, block.comment)
+        elif isinstance(block, model.String | model.Preamble):
+            problems.append(
+                Problem(path, line, "records are handed out one by one; write the words out in each of them")
+            )
         remainder = isinstance(block, model.ParsingFailedBlock)
     return records, problems
 

@@ -19,6 +19,7 @@ class Section:
 
     @property
     def text(self) -> str:
+        """The lines, joined."""
         return "\n".join(self.lines)
 
     @property
@@ -48,6 +49,7 @@ class Docstring:
 
     @property
     def arguments(self) -> dict[str, tuple[int, str]]:
+        """What Args describes: name -> line of the file, text."""
         return self.sections["Args"].arguments if "Args" in self.sections else {}
 
     @property

@@ -44,6 +44,7 @@ class Entry:
         return self.lines[(self.key, *place)]
 
     def problem(self, text: str, *place: str | int) -> Problem:
+        """A problem of this entry, at one of its parts."""
         return Problem(self.path, self.line(*place), f"{self.key}: {text}")
 
     def gives(self, *place: str | int) -> bool:
@@ -104,6 +105,7 @@ def schema(families: Sequence[str], tasks: Sequence[str], dims: Sequence[int], n
 
 
 def or_null(reader: Any) -> Any:
+    """A reader that lets null pass."""
     return lambda value, spot: None if value is None else reader(value, spot)
 
 
@@ -116,6 +118,8 @@ def read_entries(path: str, content: str, reader: Any) -> tuple[dict[str, Entry]
     problems = list(document.problems)
     if not document.readable:
         return {}, problems, False
+    if document.value is None:
+        return {}, problems, True
     if not isinstance(document.value, dict):
         return (
             {},

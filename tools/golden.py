@@ -41,6 +41,7 @@ class Case:
         return [word for word in (self.name, called, self.fields.get("loss")) if isinstance(word, str)]
 
     def matches(self, glob: str) -> bool:
+        """Whether a glob of `not_offered` means this case."""
         return any(fnmatchcase(word, glob) for word in self.words)
 
 
@@ -51,8 +52,11 @@ class Golden:
     key: str
     path: str
     cases: tuple[Case, ...]
+    empty: bool = False
+    """Whether cases.json is there and lists nothing."""
 
     def problem(self, text: str, line: int = 1) -> Problem:
+        """A problem of this folder."""
         return Problem(self.path, line, f"{self.key}: {text}")
 
     def offered(self, not_offered: Mapping[str, str]) -> list[Case]:
@@ -68,7 +72,7 @@ def read_golden(root: Path) -> tuple[dict[str, Golden], list[Problem]]:
         key, path = folder.name, f"{GOLDEN}/{folder.name}/cases.json"
         text, found = read_text(root, path)
         cases, more = ([], []) if found else read_cases(key, path, text)
-        golden[key] = Golden(key, path, tuple(cases))
+        golden[key] = Golden(key, path, tuple(cases), empty=not (cases or found or more))
         problems += [*found, *more, *(_files(golden[key], folder) if cases else ())]
     return golden, problems
 
@@ -85,8 +89,6 @@ def read_cases(key: str, path: str, text: str) -> tuple[list[Case], list[Problem
         return [], [Problem(path, 1, f"{key}: must be a list of cases")]
     cases: dict[str, Case] = {}
     problems: list[Problem] = []
-    if not recorded:
-        problems.append(Problem(path, 1, f"{key}: no case yet; run python -m tools record {key}"))
     for at, fields in enumerate(recorded):
         name = fields.get("case") if isinstance(fields, dict) else None
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):

@@ -60,9 +60,11 @@ def module(function: Function) -> str:
             *documentation(function),
             "",
             *wrapped("    def __init__(", signature, ") -> None:"),
+            '        """Keep the keywords, which are those of the function."""',
             *wrapped("        super().__init__(", [f"{parameter.name}={parameter.name}" for parameter in kept], ")"),
             "",
             *wrapped("    def forward(", inputs, f") -> {function.returns}:"),
+            '        """Give the value of the function for a batch."""',
             *wrapped(f"        return {function.name}(", values, ")"),
             "",
         ]
@@ -70,6 +72,7 @@ def module(function: Function) -> str:
 
 
 def documentation(function: Function) -> Iterator[str]:
+    """The docstring of a class, line by line."""
     summary = function.docstring.summary if function.docstring else ""
     prefix = "r" if "\\" in summary else ""
     text = textwrap.wrap(f'{prefix}"""{summary}', WIDTH - 4, break_long_words=False, break_on_hyphens=False)

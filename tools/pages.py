@@ -20,7 +20,6 @@ from tools.paper import (
     paper_page,
     short_name,
     union,
-    year,
 )
 from tools.render import escaped
 from tools.verified import Case, summaries, verified
@@ -73,12 +72,11 @@ def family_page(family: str, entries: Mapping[str, Entry]) -> str:
     lines = front_matter(f"{family.capitalize()} family" if family != "measures" else "Measures")
     lines += [f"# {family.capitalize()}", "", FAMILIES[family], ""]
     needs = any(union(entry, "needs") for entry in mine.values())
-    header = ["Year", "Paper", "Functions", "Parameters in the paper", *(["Needs"] if needs else [])]
+    header = ["Paper", "Functions", "Parameters in the paper", *(["Needs"] if needs else [])]
     lines += [row(header), row(["---"] * len(header))]
     for key, entry in mine.items():
         calls = dict.fromkeys((short_name(item["function"]), keywords(item.get("params", {}))) for item in items(entry))
         cells = [
-            year(entry),
             titled(f"../papers/{key}.md", entry),
             "<br>".join(f"`{name}`" for name, _ in calls),
             "<br>".join(f"`{given}`" if given else "the defaults" for _, given in calls),

@@ -57,10 +57,15 @@ def cited(entry: Entry) -> str:
     return f"{first} et al." if len(others) > 1 else " and ".join([first, *others])
 
 
+def paper_name(entry: Entry) -> str:
+    """Authors and year."""
+    return f"{cited(entry)} {year(entry)}"
+
+
 def label(entry: Entry) -> str:
     """The name of the page in the navigation."""
     functions = ", ".join(dict.fromkeys(words(item["function"]) for item in items(entry)))
-    return f"{cited(entry)} {year(entry)}: {functions}"
+    return f"{paper_name(entry)}: {functions}"
 
 
 def code_kind(entry: Entry) -> str:
@@ -168,7 +173,7 @@ def function_section(key: str, function: str, entries: Mapping[str, Entry], modu
     lines += ["All other keywords mean [the same everywhere](../conventions.md#keywords).", ""]
     others = [k for k, entry in entries.items() if k != key and any(i["function"] == function for i in items(entry))]
     if others:
-        papers = ", ".join(f"[{cited(entries[k])} {year(entries[k])}]({k}.md)" for k in others)
+        papers = ", ".join(f"[{paper_name(entries[k])}]({k}.md)" for k in others)
         lines += [f"Other papers with this function: {papers}.", ""]
     lines += ["**As in the paper**", ""]
     for item in (item for item in items(entries[key]) if item["function"] == function):
@@ -219,10 +224,10 @@ def neighbours(older: str | None, newer: str | None, entries: Mapping[str, Entry
     """Links to the older and the newer paper of the family."""
     found = []
     if older:
-        found.append(f"[← {label(entries[older])}]({older}.md)")
+        found.append(f"[← {paper_name(entries[older])}]({older}.md)")
     found.append(f"[{family} family](../families/{family}.md)")
     if newer:
-        found.append(f"[{label(entries[newer])} →]({newer}.md)")
+        found.append(f"[{paper_name(entries[newer])} →]({newer}.md)")
     return ['<div class="neighbours" markdown>', *found, "</div>", ""]
 
 

@@ -15,6 +15,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
+        """As one line."""
         return f"{self.path}:{self.line}: {' '.join(self.text.split())}"
 
 

@@ -21,7 +21,10 @@ RTOL = 1e-6
 
 
 def record(root: Path, key: str) -> dict[str, Content]:
-    """Files to write: cases from elsewhere stay, those of the transcription are replaced or, where it lost them, removed."""
+    """Files to write.
+
+    Cases from elsewhere stay. Those of the transcription are replaced, and removed where it has them no more.
+    """
     path = oracle_path(key)
     if not (root / path).is_file():
         known = [file.stem for file in (root / "tests/oracles").glob("*.py") if file.stem != "__init__"]
@@ -51,9 +54,8 @@ def recorded(root: Path, key: str, path: str) -> tuple[list[Mapping[str, Any]], 
         return [], []
     text, problems = read_text(root, place)
     cases, more = read_cases(key, place, text) if not problems else ([], [])
-    if text.strip() != "[]":
-        for problem in (*problems, *more):
-            raise RefusedError(str(problem))
+    for problem in (*problems, *more):
+        raise RefusedError(str(problem))
     golden = Golden(key, place, tuple(cases))
     ours = [case for case in golden.cases if case.fields["source"].get("file") == path]
     return [case.fields for case in golden.cases if case not in ours], [case.name for case in ours]
@@ -65,7 +67,9 @@ def run(root: Path, path: str, key: str) -> list[dict[str, Any]]:
         module = runpy.run_path(str(root / path))
         for name in ("cases", "value"):
             if not callable(module.get(name)):
-                raise RefusedError(f"{path}: {key}: defines no function {name}(); python -m tools new writes a stub of it")
+                raise RefusedError(
+                    f"{path}: {key}: defines no function {name}(); python -m tools new writes a stub of it"
+                )
         cases = [computed(case, module["value"], f"{path}: {key}") for case in module["cases"]()]
     except RefusedError:
         raise

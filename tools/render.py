@@ -47,11 +47,13 @@ def readme(catalogue: Catalogue) -> str:
 
 
 def table(catalogue: Catalogue) -> str:
+    """All entries as a Markdown table."""
     rows = [COLUMNS, ["---"] * len(COLUMNS), *(row(catalogue, entry) for entry in catalogue.entries.values())]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def row(catalogue: Catalogue, entry: Entry) -> list[str]:
+    """The cells of an entry."""
     fields = entry.fields
     title = " ".join([escaped(fields.get("title", "")), *map(code_link, fields.get("code", []))])
     venue = escaped(fields.get("venue", ""))
@@ -83,6 +85,7 @@ def code_link(code: Mapping[str, Any]) -> str:
 
 
 def function_link(catalogue: Catalogue, path: str) -> str:
+    """A function, linked to its file."""
     name = f"`{path.rpartition('.')[2]}`"
     return f"[{name}]({catalogue.functions[path].path})" if path in catalogue.functions else name
 
@@ -113,6 +116,7 @@ def package(catalogue: Catalogue) -> str:
 
 
 def family_package(family: str, functions: Iterable[Function]) -> str:
+    """The functions of a family, one a line."""
     words = textwrap.fill(FAMILIES[family], 116, break_long_words=False, break_on_hyphens=False)
     prefix = "r" if "\\" in words else ""
     imported = [(function.module, function.name) for function in functions]

@@ -25,8 +25,9 @@ class RefusedError(ValueError):
 def new(root: Path, key: str, bib: Path, family: str, function: str) -> tuple[dict[str, str], list[str]]:
     """Files to write and what is then left to do; raises `RefusedError` where anything of it is there already."""
     catalogue = load(root)
-    if catalogue.problems:
-        raise RefusedError(f"the catalogue cannot be extended before it can be read: {catalogue.problems[0]}")
+    for problem in catalogue.problems:
+        if problem.path in (CATALOGUE, BIBLIOGRAPHY):
+            raise RefusedError(f"the catalogue cannot be extended before it can be read: {problem}")
     refuse_names(key, family, function)
     refuse_existing(root, catalogue, key, family, function)
     record = rekeyed(bib, key)
@@ -43,6 +44,7 @@ def new(root: Path, key: str, bib: Path, family: str, function: str) -> tuple[di
 
 
 def refuse_names(key: str, family: str, function: str) -> None:
+    """Names that cannot be meant."""
     if not KEY.fullmatch(key):
         raise RefusedError(f"key {key!r}: write family name, year and a word of the title, such as salehi2017tversky")
     if family not in FAMILIES:
@@ -54,6 +56,7 @@ def refuse_names(key: str, family: str, function: str) -> None:
 
 
 def refuse_existing(root: Path, catalogue: Catalogue, key: str, family: str, function: str) -> None:
+    """What is there already."""
     if key in catalogue.entries:
         raise RefusedError(f"{key} is in {CATALOGUE} already, line {catalogue.entries[key].line()}")
     if key in catalogue.records:
@@ -129,6 +132,7 @@ def first_appearance(record: Record) -> str:
 
 
 def quoted(text: str) -> str:
+    """Text as YAML that reads back the same."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -169,10 +173,12 @@ def source_path(family: str, function: str) -> str:
 
 
 def oracle_path(key: str) -> str:
+    """Where the transcription of a paper stands."""
     return f"tests/oracles/{key}.py"
 
 
 def stub(key: str, function: str) -> str:
+    """The text of a function to be written."""
     return f'''"""{FILL_IN}: a noun phrase that names the formula."""
 
 from segloss.core import Activation, Labels, Logits, Mask, Reduction, Value
@@ -211,6 +217,7 @@ def {function}(
 
 
 def oracle(function: str) -> str:
+    """The text of a transcription to be written."""
     return f'''"""{FILL_IN}: the formula and its number in the paper, transcribed as directly as possible."""
 
 from collections.abc import Iterable, Iterator

@@ -23,6 +23,7 @@ class Spot:
     to: Report
 
     def at(self, part: str | int) -> "Spot":
+        """The place of a part."""
         return Spot((*self.place, part), self.to)
 
     def wrong(self, text: str) -> Any:
@@ -42,6 +43,7 @@ def shown(value: Any) -> str:
 
 
 def text(value: Any, spot: Spot) -> Any:
+    """Text that is not blank."""
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -50,10 +52,13 @@ def text(value: Any, spot: Spot) -> Any:
 
 
 def boolean(value: Any, spot: Spot) -> Any:
+    """true or false."""
     return value if isinstance(value, bool) else spot.wrong(f"must be true or false, not {shown(value)}")
 
 
 def one_of(choices: Sequence[Any]) -> Reader:
+    """One of a few values."""
+
     def read(value: Any, spot: Spot) -> Any:
         if value in choices and not isinstance(value, bool):
             return value
@@ -96,6 +101,7 @@ def date(value: Any, spot: Spot) -> Any:
 
 
 def https(value: Any, spot: Spot) -> Any:
+    """An address that can be linked to."""
     if (value := text(value, spot)) is WRONG:
         return WRONG
     if not is_https(value):
@@ -134,6 +140,7 @@ def parameter(value: Any, spot: Spot) -> Any:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

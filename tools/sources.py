@@ -48,9 +48,11 @@ class Function:
 
     @property
     def parameter_names(self) -> list[str]:
+        """Names of the parameters, in order."""
         return [parameter.name for parameter in self.parameters]
 
     def problem(self, text: str, line: int | None = None) -> Problem:
+        """A problem of this function."""
         return Problem(self.path, line or self.line, f"{self.name}: {text}")
 
 

@@ -96,6 +96,11 @@ def source_link(source: Source) -> str:
     return f"[{source.name}]({source.url})" if source.repository else KINDS[source.kind]
 
 
+def origin(case: Case) -> str:
+    """What was run to record a case."""
+    return f"{source_link(case.source)} `{case.callable}`"
+
+
 def summary_line(summary: Summary) -> str:
     """What one source verifies."""
     source = summary.source
@@ -117,17 +122,12 @@ def verified_section(cases: Sequence[Case]) -> list[str]:
     lines = ["## Verified against", "", '<div class="verified" markdown>', ""]
     lines += [summary_line(summary) for summary in found]
     lines += ["", "</div>", "", "Errors are relative: of the value, and of the gradient to its largest entry.", ""]
-    lines += [
-        '??? note "Every case"',
-        "",
-        "    | case | numbers from | value | gradient |",
-        "    | --- | --- | --- | --- |",
-    ]
+    lines += ['??? note "Every case"', "", "    | case | value | gradient | numbers from |"]
+    lines += ["    | --- | --- | --- | --- |"]
     for case in cases:
         if case.outcome.status != "not offered":
-            origin = f"{source_link(case.source)} `{case.callable}`"
             errors = f"{error(case.outcome.value_error)} | {error(case.outcome.grad_error)}"
-            lines.append(f"    | {case.outcome.case} | {origin} | {errors} |")
+            lines.append(f"    | {case.outcome.case} | {errors} | {origin(case)} |")
     return [*lines, ""]
 
 
@@ -136,8 +136,7 @@ def not_offered_section(cases: Iterable[Case]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for case in cases:
         if case.outcome.status == "not offered":
-            origin = f"{source_link(case.source)} `{case.callable}`"
-            reasons.setdefault(case.outcome.reason or "", []).append(origin)
+            reasons.setdefault(case.outcome.reason or "", []).append(origin(case))
     if not reasons:
         return []
     lines = ["## Not reproduced", "", "Recorded numbers that no call of ours gives, and why.", ""]

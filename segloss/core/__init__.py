@@ -2,8 +2,6 @@
 
 from torch.distributed import ProcessGroup as ProcessGroup
 
-from segloss.core.evidence import Evidence as Evidence
-from segloss.core.evidence import evidence as evidence
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight
@@ -33,3 +31,5 @@ from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images
 from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
+from segloss.core.sums import Evidence as Evidence
+from segloss.core.sums import evidence as evidence

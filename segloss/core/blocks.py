@@ -48,15 +48,17 @@ def predicted(
 
 
 def chain(out: Block, slope: Block, p: Block, valid: Tensor | None, activation: ResolvedActivation) -> None:
-    """Write the gradient with respect to the logits into `out`, from the slope with respect to p."""
-    if activation == "softmax" and out.dtype == p.dtype:
-        torch.ops.aten._softmax_backward_data.out(slope, p, 1, p.dtype, grad_input=out)
-    elif activation == "softmax":
-        out.copy_(torch.ops.aten._softmax_backward_data(slope, p, 1, p.dtype))
+    """Write the gradient with respect to the logits into `out`, from the slope with respect to p, which is used up.
+
+    The backward of softmax writes elsewhere when its output has strides, so it writes over the slope.
+    """
+    if activation == "softmax":
+        torch.ops.aten._softmax_backward_data.out(slope, p, 1, p.dtype, grad_input=slope)
     elif activation == "sigmoid":
-        out.copy_(torch.ops.aten.sigmoid_backward(slope, p))
+        torch.ops.aten.sigmoid_backward.grad_input(slope, p, grad_input=slope)
     else:
-        out.copy_(kept(slope, valid))
+        kept(slope, valid, in_place=True)
+    out.copy_(slope)
 
 
 def put(x: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.distributed import all_sum
-from segloss.core.evidence import Evidence
 from segloss.core.inputs import Reduction, Value, check_reduction
+from segloss.core.sums import Evidence
 
 
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:

@@ -38,8 +38,8 @@ def boundary_f1(
 
     $B^p_c$ and $B^g_c$ are the boundaries of the predicted and true class $c$: its voxels with a neighbour along an
     axis that is not of the class; what lies outside the image or is ignored is not. $d$ is the Euclidean distance. The
-    prediction is the class with the largest logit; with one channel, the foreground where the logit is above 0. The mean
-    is over the classes present in the ground truth of each image, then over the images. Not differentiable.
+    prediction is the class with the largest logit; with one channel, the foreground where the logit is above 0. The
+    mean is over the classes present in the ground truth of each image, then over the images. Not differentiable.
 
     Args:
         tolerance: The distance $\theta$ in voxels, or in the units of `spacing`. None stands for 0.75 % of the diagonal

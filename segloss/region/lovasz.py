@@ -1,11 +1,10 @@
 """The Lovász extension of the Jaccard loss: on probabilities, and on margins."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core import (
@@ -44,11 +43,12 @@ def lovasz_softmax_loss(
 ) -> Value:
     r"""Lovász-Softmax: the convex surrogate of the Jaccard loss, on the errors of the probabilities.
 
-    $$L_c = \sum_{k=1}^{n} m_{\pi_k} \big[\Delta_c(\{\pi_1, \dots, \pi_k\}) - \Delta_c(\{\pi_1, \dots, \pi_{k-1}\})\big],
+    $$L_c = \sum_{k=1}^{n} m_{\pi_k}
+    \big[\Delta_c(\{\pi_1, \dots, \pi_k\}) - \Delta_c(\{\pi_1, \dots, \pi_{k-1}\})\big],
     \qquad m_i = |g_{ic} - p_{ic}|$$
 
-    $\pi$ sorts the errors $m$ in decreasing order, and $\Delta_c(M) = |M| / |\{g_c = 1\} \cup M|$ is the Jaccard loss of
-    class $c$ when the voxels $M$ are wrong. Where errors tie, the gradient is one of several subgradients.
+    $\pi$ sorts the errors $m$ in decreasing order, and $\Delta_c(M) = |M| / |\{g_c = 1\} \cup M|$ is the Jaccard loss
+    of class $c$ when the voxels $M$ are wrong. Where errors tie, the gradient is one of several subgradients.
 
     Args:
         absent: `"skip"` averages over the classes present, as the authors' code does; `"penalise"` over all, where an
@@ -164,27 +164,42 @@ def lovasz_hinge_loss(
 def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Tensor, "R N"]:
     """The rise of the Jaccard loss as each voxel joins the wrong ones, in decreasing order of error.
 
-    Every loss is 1 - I / U: a voxel of the class takes 1 from I, another adds 1 to U. Errors are not negative, so that
-    their bits, read as integers, sort as they do, and faster.
+    Every loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another adds 1 to the
+    union.
     """
-    bits = {torch.float32: torch.int32, torch.float64: torch.int64}[error.dtype]
-    order = error.view(bits).sort(1, descending=True).indices
-    hit = truth.gather(1, order)
+    order, hit = _descending(error, truth)
     hits = hit.cumsum(1, dtype=torch.int32)
-    size = hits[:, -1:]
-    U = (size - hits + torch.arange(1, hits.shape[1] + 1, dtype=torch.int32, device=hits.device)).to(error.dtype)
-    I = (size - hits).to(error.dtype)
-    jump = torch.where(hit, 1 / U, I / (U * (U - 1)).clamp(min=1))
+    size = hits[:, -1:].clone()
+    inter = (size - hits).to(error.dtype)
+    union = torch.arange(1, error.shape[1] + 1, dtype=error.dtype, device=error.device) + inter
+    inter /= (union * (union - 1)).clamp_(min=1)
+    jump = torch.where(hit, union.reciprocal_(), inter)
     jump[:, :1] = torch.where(size == 0, 1, jump[:, :1])
-    return torch.empty_like(error).scatter_(1, order, jump)
+    return inter.scatter_(1, order, jump)
+
+
+def _descending(
+    error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]
+) -> tuple[Integer[Tensor, "R N"], Bool[Tensor, "R N"]]:
+    """The order of decreasing error, and the truth in it; errors are not negative.
+
+    On the CPU, error, place and truth of a voxel are packed into one integer, so that NumPy's vectorised sort does all
+    the work: the bits of floating numbers that are not negative sort as the numbers do.
+    """
+    if not can_look_at(error) or error.dtype != torch.float32:
+        order = error.sort(1, descending=True).indices
+        return order, truth.gather(1, order)
+    key = (~error.view(torch.int32)).long().bitwise_left_shift_(32)
+    key |= torch.arange(0, 2 * error.shape[1], 2)
+    key |= truth
+    key.numpy().sort(1)
+    hit = (key & 1).bool()
+    return key.bitwise_right_shift_(1).bitwise_and_(2**31 - 1), hit
 
 
 def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
     """Where class `c` is."""
-    if x.dense:
-        truth = x.labels[:, c]
-    else:
-        truth = x.labels[:, 0] == (1 if x.logits.shape[1] == 1 else c)
+    truth = x.labels[:, c] if x.dense else x.labels[:, 0] == (c if x.logits.shape[1] > 1 else 1)
     return truth if x.valid is None else truth & x.valid[:, 0]
 
 

@@ -18,7 +18,7 @@ from segloss.core import (
     power,
     ratio,
 )
-from segloss.core.evidence import Sums
+from segloss.core.sums import Sums
 
 
 def tversky_loss(

@@ -103,10 +103,6 @@ def _normalised(distance: LabelDistance | None, logits: Logits) -> Float[Tensor,
     M = 1 - torch.eye(classes, **like) if distance is None else torch.as_tensor(distance, **like)
     if M.shape != (classes, classes):
         raise ValueError(f"label_distance must be ({classes}, {classes}), got {tuple(M.shape)}")
-    if (
-        not torch.compiler.is_compiling()
-        and M.device.type == "cpu"
-        and (bool((M < 0).any()) or bool(M.diagonal().any()))
-    ):
+    if can_look_at(M) and bool((M < 0).any() | M.diagonal().any()):
         raise ValueError("label_distance must not be negative, and its diagonal must be zero")
     return M / M.amax()

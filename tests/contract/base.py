@@ -150,11 +150,12 @@ def refused(
     try:
         call()
     except errors as error:
-        assert argument in str(error), f"the message on {what} should name {argument!r}, it is: {error}"
+        message = str(error)
     except Exception as error:
         raise AssertionError(f"{what} should be refused with a ValueError that names {argument!r}") from error
     else:
         raise AssertionError(f"{what} should be refused with a ValueError that names {argument!r}, it is accepted")
+    assert argument in message, f"the message on {what} should name {argument!r}, it is: {message}"
 
 
 def leaning(case: Case, step: float) -> Case:

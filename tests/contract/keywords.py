@@ -115,8 +115,9 @@ def weights_are_relative(loss: Loss, case: Case) -> None:
 @promise(keyword="include_background", of="both")
 def background_can_be_left_out(loss: Loss, case: Case) -> None:
     """Without the background, channel 0 is dropped after the activation; the weights keep their length C."""
-    if case.task == "binary" and not loss.measure:
-        refused("include_background", "one channel without background", lambda: loss(case, include_background=False))
+    if case.task == "binary":
+        if loss.parameters["include_background"].default:
+            refused("include_background", "one channel without it", lambda: loss(case, include_background=False))
         return
     each, rest = (loss(case, include_background=keep, reduction="none") for keep in (True, False))
     assert rest.isfinite().all(), "the loss should be finite without the background"

@@ -20,7 +20,7 @@ from tests.contract.base import (
 )
 from tests.samples import Case
 
-STEP = 1e-5
+STEP = 1e-6  # short, so that it seldom crosses a kink of a sort or a maximum
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
@@ -67,14 +67,16 @@ def second_derivative_is_right_or_refused(loss: Loss, case: Case) -> None:
     ahead, behind = (value_and_grad(loss, case.replace(logits=case.logits + side * along))[1] for side in (STEP, -STEP))
     logits = case.logits.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(case.replace(logits=logits)), logits, create_graph=True)
-    second = torch.zeros_like(logits)
+    second, message = torch.zeros_like(logits), ""
     if gradient.requires_grad:
         try:
             (second,) = torch.autograd.grad((gradient * along).sum(), logits, materialize_grads=True)
         except RuntimeError as error:
-            assert "twice" in str(error) or "second" in str(error), f"the refusal should say what is refused: {error}"
-            return
-    close(second, (ahead - behind) / (2 * STEP), "second derivative", rtol=1e-4, atol=1e-8)
+            message = str(error)
+    if message:
+        assert "twice" in message or "second" in message, f"the refusal should say what is refused: {message}"
+        return
+    close(second, (ahead - behind) / (2 * STEP), "second derivative", rtol=1e-4, atol=1e-7)
 
 
 def directions(case: Case, number: int) -> Tensor:
@@ -126,7 +128,7 @@ def large_images_are_exact(loss: Loss, case: Case) -> None:
     gradient = value_and_grad(loss, large)[1]
     for along in (*directions(large, 1), gradient / gradient.abs().max()):
         ahead, behind = (loss(large.replace(logits=large.logits + side * along)) for side in (STEP, -STEP))
-        close((gradient * along).sum(), (ahead - behind) / (2 * STEP), "gradient of a large image", rtol=1e-4)
+        close((gradient * along).sum(), (ahead - behind) / (2 * STEP), "gradient of a large image", rtol=1e-3)
 
 
 @promise(places=once)

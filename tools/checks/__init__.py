@@ -41,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     docstrings.examples,
     docstrings.nothing_is_left_to_fill_in,
     values.every_entry_has_values,
+    values.every_folder_has_cases,
     values.every_folder_has_an_entry,
     values.not_offered_is_needed,
 )

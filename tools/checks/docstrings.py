@@ -13,6 +13,7 @@ SECTIONS = ("Returns", "Raises", "References", "Examples")
 
 
 def summaries(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every public function begins with a sentence."""
     for function in catalogue.functions.values():
         if function.docstring is None or not function.docstring.summary:
             yield function.problem("has no docstring; begin it with a sentence that says what it computes")
@@ -21,6 +22,7 @@ def summaries(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def formulas(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every loss states its formula."""
     for function, docstring in _losses(catalogue):
         if docstring.body.count("$$") < 2:
             yield function.problem(
@@ -29,6 +31,7 @@ def formulas(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def sections(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every loss has the sections of the grammar, with something in them."""
     for function, docstring in _losses(catalogue):
         for name in SECTIONS:
             section = docstring.sections.get(name)
@@ -41,6 +44,7 @@ def sections(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def arguments_match_parameters(catalogue: Catalogue) -> Iterator[Problem]:
+    """Args describes every parameter of the loss's own, and nothing that is no parameter."""
     for function, docstring in _losses(catalogue):
         parameters = function.parameter_names
         own = [name for name in parameters[2:] if name not in catalogue.common]
@@ -59,6 +63,7 @@ def arguments_match_parameters(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def defaults_stand_in_the_signature(catalogue: Catalogue) -> Iterator[Problem]:
+    """Args repeats no default, which would come apart from the signature."""
     for function, docstring in _losses(catalogue):
         for name, (line, text) in docstring.arguments.items():
             if re.search(r"\bdefaults?\b", re.sub(r'`[^`]*`|"[^"]*"', "", text), re.IGNORECASE):
@@ -66,6 +71,7 @@ def defaults_stand_in_the_signature(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def backslashes(catalogue: Catalogue) -> Iterator[Problem]:
+    """TeX commands have one backslash, in a raw docstring."""
     for function in catalogue.functions.values():
         if (docstring := function.docstring) is None:
             continue
@@ -95,6 +101,7 @@ def references(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def examples(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every loss shows a call that the tests run."""
     for function, docstring in _losses(catalogue):
         section = docstring.sections.get("Examples")
         if section and section.text.strip() and ">>> " not in section.text:
@@ -102,6 +109,7 @@ def examples(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def nothing_is_left_to_fill_in(catalogue: Catalogue) -> Iterator[Problem]:
+    """What `new` left to be written is written."""
     for function in catalogue.functions.values():
         if function.docstring and FILL_IN in function.docstring.text:
             yield function.problem("the docstring is still to be filled in", function.docstring.line)

@@ -14,6 +14,7 @@ FILL_IN = "FILL IN"
 
 
 def something_is_offered(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every entry names at least one function."""
     for entry in catalogue.entries.values():
         given = [part for part in ("losses", "measures") if entry.gives(part)]
         if not any(part not in entry.fields or entry.fields[part] for part in given):
@@ -21,12 +22,14 @@ def something_is_offered(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def the_paper_can_be_reached(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every entry links its paper."""
     for entry in catalogue.entries.values():
         if not any(entry.gives(name) for name in ("doi", "arxiv", "url")):
             yield entry.problem("has no link; add doi, arxiv or url")
 
 
 def repositories_have_a_commit(catalogue: Catalogue) -> Iterator[Problem]:
+    """A link to a repository names the commit that was read."""
     for entry in catalogue.entries.values():
         for at, code in enumerate(entry.fields.get("code", [])):
             named = code.get("commit") or ("commit" not in code and entry.gives("code", at, "commit"))
@@ -35,6 +38,7 @@ def repositories_have_a_commit(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def newest_first(catalogue: Catalogue) -> Iterator[Problem]:
+    """Entries stand in the order of their dates, as far as these are known."""
     dated = [entry for entry in catalogue.entries.values() if "date" in entry.fields]
     for above, entry in pairwise(dated):
         known = min(len(above.fields["date"]), len(entry.fields["date"]))
@@ -44,6 +48,7 @@ def newest_first(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def functions_exist(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every function of an entry exists, in the folder of the entry's family."""
     for entry in catalogue.entries.values():
         for place, item in entry.items:
             path = item.get("function", "")
@@ -51,20 +56,23 @@ def functions_exist(catalogue: Catalogue) -> Iterator[Problem]:
             if function and entry.fields.get("family", function.family) != function.family:
                 told = f"family is {entry.fields['family']!r} but {function.name} stands in segloss/{function.family}/"
                 yield entry.problem(f"{told}; move the file or change the family", "family")
-            elif path and not function and not any(path.startswith(f"segloss.{family}.") for family in catalogue.unread):
+            elif (
+                path and not function and not any(path.startswith(f"segloss.{family}.") for family in catalogue.unread)
+            ):
                 meant, folder = catalogue.meant(path), entry.fields.get("family", "…")
                 advice = f"did you mean {meant!r}?" if meant != path else f"write it in a file of segloss/{folder}/"
                 yield entry.problem(f"there is no function {path}; {advice}", *place, "function")
 
 
 def params_are_parameters(catalogue: Catalogue) -> Iterator[Problem]:
+    """Parameter values fit parameters of the function."""
     for entry in catalogue.entries.values():
         for place, item in entry.items:
             function = catalogue.functions.get(item.get("function", ""))
             known = {parameter.name: parameter for parameter in function.parameters[2:]} if function else {}
             for name, value in item.get("params", {}).items() if function else ():
                 if name not in known:
-                    advice = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+                    advice = did_you_mean(name, known) or f"; it has {', '.join(known) or 'none'}"
                     yield entry.problem(f"{item['function']} has no parameter {name!r}{advice}", *place, "params", name)
                 elif fault := _unlike_default(value, known[name]):
                     yield entry.problem(f"{name}: {fault}", *place, "params", name)
@@ -80,6 +88,7 @@ def _unlike_default(value: Any, parameter: Parameter) -> str | None:
 
 
 def measures_are_apart(catalogue: Catalogue) -> Iterator[Problem]:
+    """What is not trained with stands under measures, all else under losses."""
     for entry in catalogue.entries.values():
         for place, item in entry.items:
             is_measure = item.get("function", "").startswith("segloss.measures.")
@@ -90,6 +99,7 @@ def measures_are_apart(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def exceptions_name_promises(catalogue: Catalogue) -> Iterator[Problem]:
+    """Exceptions are from promises that the contract makes."""
     if catalogue.promises is None:
         return
     for entry in catalogue.entries.values():
@@ -103,6 +113,7 @@ def exceptions_name_promises(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def nothing_is_left_to_fill_in(catalogue: Catalogue) -> Iterator[Problem]:
+    """What `new` left to be written is written."""
     for entry in catalogue.entries.values():
         for name, value in entry.fields.items():
             if FILL_IN in str(value):

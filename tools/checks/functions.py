@@ -12,6 +12,7 @@ FREE = ("smooth",)
 
 
 def every_loss_is_claimed(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every loss is the loss of a paper."""
     for path, function in catalogue.functions.items():
         if function.is_loss and not catalogue.claims(path):
             yield function.problem(f"no entry of catalog.yaml names {path}; add it to the losses of its paper")
@@ -27,6 +28,7 @@ def names_are_unique(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def files_do_not_hide_functions(catalogue: Catalogue) -> Iterator[Problem]:
+    """A function's name is neither that of its file nor a word of Python."""
     for function in catalogue.functions.values():
         if function.module.rpartition(".")[2] == function.name:
             yield function.problem(
@@ -37,6 +39,7 @@ def files_do_not_hide_functions(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def calls_are_alike(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every loss is called with logits and target, and with keywords."""
     for function in _losses(catalogue):
         if function.parameter_names[:2] != ["logits", "target"]:
             yield function.problem("must begin with the parameters logits, target")
@@ -47,6 +50,7 @@ def calls_are_alike(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def everything_is_annotated(catalogue: Catalogue) -> Iterator[Problem]:
+    """Signatures are complete, for type checkers and for the module forms."""
     for function in _losses(catalogue):
         bare = [parameter.name for parameter in function.parameters if not parameter.annotation]
         if bare or not function.returns:

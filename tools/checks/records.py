@@ -12,6 +12,7 @@ from tools.schema import is_https
 
 
 def every_entry_has_a_record(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every entry can be cited."""
     for key, entry in catalogue.entries.items():
         if key not in catalogue.records:
             advice = did_you_mean(key, catalogue.records.keys() - catalogue.entries.keys()) or "; add the record"
@@ -19,6 +20,7 @@ def every_entry_has_a_record(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def every_record_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:
+    """Nothing is cited that is not in the catalogue."""
     known = {spelling for key in catalogue.entries for spelling in catalogue.spellings(key)}
     for key, record in catalogue.records.items():
         if key and key not in known:
@@ -26,6 +28,7 @@ def every_record_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def titles_agree(catalogue: Catalogue) -> Iterator[Problem]:
+    """Titles are the same but for capitals, accents and punctuation."""
     for entry, record in _pairs(catalogue):
         if "title" not in record.fields:
             yield record.problem("has no title")
@@ -34,6 +37,7 @@ def titles_agree(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def authors_agree(catalogue: Catalogue) -> Iterator[Problem]:
+    """As many authors, with the same family names in the same order."""
     for entry, record in _pairs(catalogue):
         authors = entry.fields.get("authors", [])
         if not record.families:
@@ -62,6 +66,7 @@ def years_agree(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def identifiers_agree(catalogue: Catalogue) -> Iterator[Problem]:
+    """DOI and arXiv id are in both, or in neither."""
     for entry, record in _pairs(catalogue):
         for name, theirs in (("doi", record.fields.get("doi")), ("arxiv", record.arxiv)):
             ours = entry.fields.get(name)
@@ -74,6 +79,7 @@ def identifiers_agree(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def links_are_https(catalogue: Catalogue) -> Iterator[Problem]:
+    """Addresses of records are as safe as those of entries."""
     for record in catalogue.records.values():
         if "url" in record.fields and not is_https(record.fields["url"]):
             yield record.problem(f"url must be an address that begins with https://, not {record.fields['url'][:60]!r}")

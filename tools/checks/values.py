@@ -8,6 +8,7 @@ from tools.problems import Problem, did_you_mean
 
 
 def every_entry_has_values(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every entry has recorded values."""
     for key, entry in catalogue.entries.items():
         if not any(spelling in catalogue.golden for spelling in catalogue.spellings(key)):
             misnamed = did_you_mean(key, catalogue.golden.keys() - catalogue.entries.keys())
@@ -15,7 +16,15 @@ def every_entry_has_values(catalogue: Catalogue) -> Iterator[Problem]:
             yield entry.problem(f"has no recorded values in {GOLDEN}/{key}/{advice}")
 
 
+def every_folder_has_cases(catalogue: Catalogue) -> Iterator[Problem]:
+    """A folder of recorded values holds some."""
+    for key, golden in catalogue.golden.items():
+        if golden.empty:
+            yield golden.problem(f"no case yet; run python -m tools record {key}")
+
+
 def every_folder_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every folder of recorded values belongs to an entry."""
     known = {spelling for key in catalogue.entries for spelling in catalogue.spellings(key)}
     missing = [key for key in catalogue.entries if key not in catalogue.golden]
     for key, golden in catalogue.golden.items():
@@ -26,6 +35,7 @@ def every_folder_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def not_offered_is_needed(catalogue: Catalogue) -> Iterator[Problem]:
+    """What is declared not offered is recorded, and is not all that is recorded."""
     for key, entry in catalogue.entries.items():
         golden, globs = catalogue.golden.get(key), entry.fields.get("not_offered", {})
         if golden is None or not golden.cases:

@@ -1,0 +1,177 @@
+"""The primitives of the core against brute force."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from segloss.core import evidence, hard_masks, piecewise_linear, power, prepare, ratio, soft_masks
+from segloss.core.blocks import SIZE, blocks
+
+TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
+BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
+SHAPES = [(2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
+
+
+def sample(shape, *, dense, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(shape, generator=generator, dtype=dtype).requires_grad_()
+    if dense:
+        return logits, torch.rand(shape, generator=generator, dtype=dtype)
+    return logits, torch.randint(0, max(shape[1], 2), (shape[0], *shape[2:]), generator=generator)
+
+
+def naive(logits: Tensor, target: Tensor, valid: Tensor, activation: str) -> Tensor:
+    """All sums of the evidence from the definition, with a one-hot map: (5, B, C)."""
+    classes = logits.shape[1]
+    if not target.is_floating_point():
+        labels = [1] if classes == 1 else range(classes)
+        target = torch.stack([target == c for c in labels], 1).to(logits.dtype)
+    p = {"softmax": logits.softmax(1), "sigmoid": logits.sigmoid(), "none": logits}[activation]
+    maps = [p, target, p * target, *(f(p, target) for f in TERMS)]
+    return torch.stack([(m * valid).flatten(2).sum(2) for m in maps])
+
+
+def same_gradient(ours: Tensor, theirs: Tensor, logits: Tensor) -> None:
+    """Equal gradients of a random weighting of the values."""
+    price = torch.randn_like(ours)
+    one, other = (torch.autograd.grad((v * price).sum(), logits, retain_graph=True)[0] for v in (ours, theirs))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.fixture(params=[2**3, 2**5, 2**18], ids="blocks of {}".format)
+def _block_size(request, monkeypatch):
+    monkeypatch.setitem(SIZE, "cpu", request.param)
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+def test_evidence_is_the_definition(shape, activation, dense, masked):
+    if activation == "softmax" and shape[1] == 1:
+        activation = "sigmoid"
+    logits, target = sample(shape, dense=dense)
+    x = logits.sigmoid() if activation == "none" else logits
+    mask = torch.rand(shape[0], 1, *shape[2:]) < 0.6 if masked else None
+    e = evidence(x, target, activation, mask=mask, terms=TERMS)
+    ours = torch.stack([e.p, e.g, e.tp, *e.terms])
+    valid = torch.ones(shape[0], 1, *shape[2:], dtype=torch.bool) if mask is None else mask
+    theirs = naive(x, target, valid, activation)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(e.fp, e.p - e.tp)
+    torch.testing.assert_close(e.fn, e.g - e.tp)
+    torch.testing.assert_close(e.n, valid.flatten(2).sum(2).double())
+    same_gradient(ours, theirs, logits)
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("shape", [(2, 2, 7), (2, 4, 5, 3)], ids=str)
+def test_cost_is_the_definition(shape):
+    logits, target = sample(shape, dense=False)
+    cost = torch.rand(shape[1], shape[1], dtype=torch.float64)
+    ours = evidence(logits, target, cost=cost).terms[0]
+    expected = torch.einsum("bcs,bcs->bs", cost[target.flatten(1)].movedim(-1, 1), logits.softmax(1).flatten(2))
+    theirs = torch.stack([(expected * (target.flatten(1) == c)).sum(1) for c in range(shape[1])], 1)
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (2, 2, 4), (1, 3, 2, 3)], ids=str)
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+def test_gradients_of_first_and_second_order(shape, dense):
+    logits, target = sample(shape, dense=dense)
+
+    def function(x):
+        e = evidence(x, target, terms=TERMS)
+        return torch.stack([e.p, e.tp, *e.terms]).pow(2)
+
+    assert torch.autograd.gradcheck(function, logits)
+    assert torch.autograd.gradgradcheck(function, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_sums_of_short_types_are_taken_in_float32_or_better(dtype):
+    logits, target = sample((1, 3, 512, 512), dense=False, dtype=torch.float32)
+    short = logits.detach().to(dtype).requires_grad_()
+    e, exact = evidence(short, target), evidence(short.detach().double(), target)
+    torch.testing.assert_close(e.tp, exact.tp, rtol=1e-5, atol=0)
+    torch.testing.assert_close(e.g, exact.g, rtol=0, atol=0)
+    e.tp.sum().backward()
+    assert short.grad is not None
+    assert short.grad.dtype == dtype
+
+
+def test_sums_do_not_depend_on_the_layout_of_memory():
+    logits, target = sample((2, 3, 6, 5), dense=False)
+    twisted = logits.detach().movedim(1, -1).contiguous().movedim(-1, 1).requires_grad_()
+    for x in (twisted, logits.detach().transpose(2, 3).contiguous().transpose(2, 3).requires_grad_()):
+        one, two = evidence(logits, target).tp, evidence(x, target).tp
+        torch.testing.assert_close(one, two)
+        price = torch.randn_like(one)
+        gradients = [torch.autograd.grad((v * price).sum(), y)[0] for v, y in ((one, logits), (two, x))]
+        torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "voxels"), list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
+)
+def test_blocks_cover_every_voxel_once(images, classes, voxels, monkeypatch):
+    monkeypatch.setitem(SIZE, "cpu", 1000)
+    logits = torch.zeros(images, classes, voxels)
+    for at, (first, second) in blocks(logits):
+        logits[at] += 1
+        assert first.shape == second.shape == logits[at].shape
+        assert first.numel() <= max(1000 + classes, classes)
+    assert bool((logits == 1).all())
+
+
+def test_piecewise_linear_has_the_slope_of_its_rule():
+    logits, _ = sample((2, 3, 4), dense=False)
+    x = prepare(logits, torch.zeros(2, 4, dtype=torch.long))
+    slope = torch.randn(2, 3, 4, dtype=torch.float64)
+
+    def rule(p):
+        value = (p * slope).sum(2)
+        p.copy_(slope)
+        return value
+
+    ours, theirs = piecewise_linear(x, rule), (logits.softmax(1) * slope).sum(2)
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+
+
+def test_ratio_is_safe_at_zero():
+    top, bottom = (torch.tensor([1.0, 0.0, 0.0], requires_grad=True) for _ in range(2))
+    value = ratio(top, bottom)
+    value.sum().backward()
+    assert value.tolist() == [1, 1, 1]
+    assert top.grad is not None
+    assert bottom.grad is not None
+    assert top.grad.tolist() == [1, 0, 0]
+    assert bottom.grad.tolist() == [-1, 0, 0]
+
+
+def test_power_is_safe_at_zero():
+    base = torch.tensor([0.0, 0.25], requires_grad=True)
+    value = power(base, 0.5)
+    value.sum().backward()
+    assert value.tolist() == [0, 0.5]
+    assert base.grad is not None
+    assert base.grad.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_masks_of_every_class(classes):
+    logits, target = sample((2, classes, 4, 5), dense=False)
+    target[0, 0] = 255
+    labels = [1] if classes == 1 else range(classes)
+    truth = torch.stack([target == c for c in labels], 1)
+    _, soft = soft_masks(prepare(logits, target, ignore_index=255))
+    predicted, hard = hard_masks(logits, target, ignore_index=255)
+    assert torch.equal(soft.bool(), truth.flatten(2))
+    assert torch.equal(hard, truth)
+    choice = logits > 0 if classes == 1 else torch.stack([logits.argmax(1) == c for c in labels], 1)
+    assert torch.equal(predicted, choice & (target != 255)[:, None])
