@@ -109,7 +109,7 @@ def main(words: list[str]) -> None:
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32; cross entropy = 1.0; memory in logits"
     )
-    print(f"{'':34}" + "".join(f"{str(shape):>26}" for shape in SHAPES))
+    print(f"{'':34}" + "".join(f"{shape!s:>26}" for shape in SHAPES))
     by_shape = {shape: times(losses, shape) for shape in SHAPES}
     for name in losses:
         row = []
