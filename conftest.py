@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+torch.set_num_threads(1)  # small inputs: threads that wait for each other cost more than they bring
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--golden DIR` runs the parity tests on recorded values elsewhere."""

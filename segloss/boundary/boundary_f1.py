@@ -16,6 +16,7 @@ from segloss.core import (
     check_reduction,
     class_range,
     class_weight,
+    count,
     mean_over_classes,
     not_negative,
     prepare,
@@ -79,7 +80,7 @@ def boundary_f1_loss(
             raise ValueError(f"{name} must be an odd number of voxels, got {width}")
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask)
     classes = slice(class_range(logits, include_background).start, None)
-    counted = None if weight is None else class_weight(weight, logits)[classes]
+    of_class = None if weight is None else class_weight(weight, logits)[classes]
 
     p, g = (x.spatial(y[:, classes]) for y in soft_masks(x))
     valid = None if x.valid is None else x.spatial(x.valid)
@@ -87,8 +88,8 @@ def boundary_f1_loss(
     precision = _sum(b_p * _pool(b_g, tolerance_width)) / (_sum(b_p) + smooth)
     recall = _sum(b_g * _pool(b_p, tolerance_width)) / (_sum(b_g) + smooth)
     loss = 1 - 2 * precision * recall / (precision + recall + smooth)
-    counted = torch.ones_like(loss) if counted is None else counted.expand_as(loss)
-    return mean_over_classes(loss, counted, reduction, logits.dtype)
+    counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
+    return mean_over_classes(loss, counted * (count(x) > 0), reduction, logits.dtype)
 
 
 def _rim(y: Map, width: int, valid: Tensor | None) -> Map:

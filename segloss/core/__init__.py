@@ -32,4 +32,5 @@ from segloss.core.reduce import over_images as over_images
 from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
 from segloss.core.sums import Evidence as Evidence
+from segloss.core.sums import count as count
 from segloss.core.sums import evidence as evidence

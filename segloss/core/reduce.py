@@ -23,17 +23,18 @@ def power(base: Tensor, exponent: float) -> Tensor:
 
 
 def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
-    """Reduce the losses of images and classes as `e` says.
-
-    The mean is a weighted mean over the classes of each image, then a mean over the images where any class counts.
-    "sum" and "none" multiply each loss by its weight.
-    """
+    """Reduce the losses of images and classes as `e` says."""
     counted = torch.ones_like(loss) if e.weight is None else e.weight.expand_as(loss)
     if e.absent == "skip":
         counted = counted * (e.g > 0)
     elif e.absent == "penalise":
         loss = torch.where(e.g > 0, loss, e.p / e.n.clamp(min=1))
-    return mean_over_classes(loss, counted, e.reduction, e.dtype, e.group)
+    return mean_over_classes(loss, counted * (e.n > 0), e.reduction, e.dtype, e.group)
+
+
+def over_images(loss: Float[Tensor, " B"], e: Evidence) -> Value:
+    """Reduce the losses of images as `e` says."""
+    return _reduced(loss, e.n[:, 0] > 0, e.reduction, e.dtype, e.group)
 
 
 def mean_over_classes(
@@ -43,29 +44,27 @@ def mean_over_classes(
     dtype: torch.dtype,
     group: ProcessGroup | None = None,
 ) -> Value:
-    """Reduce losses that count by the weights `counted`."""
+    """Reduce losses that count by the weights `counted`.
+
+    The mean is a weighted mean over the classes of each image, then a mean over the images where any class counts.
+    "sum" and "none" multiply each loss by its weight.
+    """
     if reduction != "mean":
-        return over_images(loss * counted, reduction, dtype, group=group)
+        return _reduced(loss * counted, counted, reduction, dtype, group)
     share = counted.sum(1)
     loss = ratio((loss * counted).sum(1), share, empty=0.0)
-    return over_images(loss, "mean", dtype, counted=share > 0, group=group)
+    return _reduced(loss, share > 0, "mean", dtype, group)
 
 
-def over_images(
-    loss: Tensor,
-    reduction: Reduction,
-    dtype: torch.dtype,
-    *,
-    counted: Tensor | None = None,
-    group: ProcessGroup | None = None,
+def _reduced(
+    loss: Tensor, counted: Tensor, reduction: Reduction, dtype: torch.dtype, group: ProcessGroup | None
 ) -> Value:
-    """Reduce losses of images, over all ranks of `group`; only those `counted` enter the mean."""
+    """The mean over those that count, all ranks of the group together, the sum, or the losses themselves."""
     if reduction == "none":
         return loss.to(dtype)
     total = all_sum(loss.sum(), group)
     if reduction == "mean":
-        share = torch.ones_like(loss) if counted is None else counted.to(loss.dtype)
-        total = ratio(total, all_sum(share.sum(), group), empty=0.0)
+        total = ratio(total, all_sum(counted.to(loss.dtype).sum(), group), empty=0.0)
     return total.to(dtype)
 
 

@@ -69,4 +69,4 @@ def generalised_dice_loss(
     rarest = torch.where(present, w, 0.0).amax(1, keepdim=True)
     w = torch.where(present | (rarest == 0), w, rarest)
     overlap, size = (w * e.tp).sum(1), (w * (e.p + e.g)).sum(1)
-    return over_images(1 - ratio(2 * overlap + smooth, size + smooth), e.reduction, e.dtype, group=e.group)
+    return over_images(1 - ratio(2 * overlap + smooth, size + smooth), e)

@@ -20,6 +20,7 @@ from segloss.core import (
     check_reduction,
     class_range,
     class_weight,
+    count,
     mean_over_classes,
     one_of,
     piecewise_linear,
@@ -94,9 +95,8 @@ def lovasz_softmax_loss(
         return torch.stack(loss, 1)
 
     loss = piecewise_linear(x, extension)
-    counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
-    if absent == "skip":
-        counted = counted * present
+    counted = present if absent == "skip" else _seen(x, batch)
+    counted = counted * (torch.ones_like(loss) if of_class is None else of_class)
     return mean_over_classes(loss, counted, reduction, logits.dtype)
 
 
@@ -158,7 +158,7 @@ def lovasz_hinge_loss(
         return torch.stack(loss, 1)
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
-    return mean_over_classes(loss, torch.ones_like(loss), reduction, logits.dtype)
+    return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
 
 
 def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Tensor, "R N"]:
@@ -201,6 +201,12 @@ def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
     """Where class `c` is."""
     truth = x.labels[:, c] if x.dense else x.labels[:, 0] == (c if x.logits.shape[1] > 1 else 1)
     return truth if x.valid is None else truth & x.valid[:, 0]
+
+
+def _seen(x: Inputs, batch: bool) -> Bool[Tensor, "R 1"]:
+    """Where any voxel counts."""
+    n = count(x)
+    return (n.sum(0, keepdim=True) if batch else n) > 0
 
 
 def _pooled(v: Tensor, batch: bool) -> Tensor:

@@ -90,7 +90,7 @@ def generalised_wasserstein_dice_loss(
     else:
         alpha = 1 / (1 + e.g)
         score = ratio(2 * (alpha * (e.g - W)).sum(1) + smooth, (alpha * (2 * e.g - W)).sum(1) + smooth)
-    return over_images(1 - score, e.reduction, e.dtype, group=e.group)
+    return over_images(1 - score, e)
 
 
 def _normalised(distance: LabelDistance | None, logits: Logits) -> Float[Tensor, "C C"]:
