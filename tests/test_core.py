@@ -11,7 +11,7 @@ from segloss.core.blocks import SIZE, blocks
 
 TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
 BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
-SHAPES = [(2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
+SHAPES = [(1, 35, 3, 4), (2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
 
 
 def sample(shape, *, dense, seed=0, dtype=torch.float64):
@@ -68,7 +68,7 @@ def test_evidence_is_the_definition(shape, activation, dense, masked):
 
 
 @pytest.mark.usefixtures("_block_size")
-@pytest.mark.parametrize("shape", [(2, 2, 7), (2, 4, 5, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 2, 7), (2, 4, 5, 3), (1, 34, 9)], ids=str)
 def test_cost_is_the_definition(shape):
     logits, target = sample(shape, dense=False)
     cost = torch.rand(shape[1], shape[1], dtype=torch.float64)

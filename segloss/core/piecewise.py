@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted
-from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype
+from segloss.core.inputs import Inputs, ResolvedActivation
 
 Rule = Callable[[Block], Tensor]
 
@@ -40,9 +40,8 @@ class _Piecewise(Function):
     def forward(
         logits: Block, valid: Tensor | None, activation: ResolvedActivation, rule: Rule
     ) -> tuple[Tensor, Tensor]:
-        slope = torch.empty_like(logits, dtype=compute_dtype(logits.dtype), memory_format=torch.contiguous_format)
-        for at, work in blocks(logits):
-            slope[at] = predicted(logits[at], part(valid, at), activation, work)
+        p = predicted(logits, valid, activation)
+        slope = p.clone() if p is logits else p.contiguous()
         return rule(slope), slope
 
     @staticmethod

@@ -34,10 +34,13 @@ from segloss.core.inputs import (
     prepare,
     sum_dtype,
 )
+from segloss.core.pair import pair_gradient_, pair_sums
 
 Term = Callable[[Any, Any], Tensor]
 Terms = tuple[Term, ...]
 Sums = Float[Tensor, "B C"]
+
+MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,9 @@ class _BlockSums(Function):
         sums = logits.new_zeros(logits.shape[0], kinds, logits.shape[1], dtype=sum_dtype(logits.device))
         for at, work in blocks(logits):
             here = part(valid, at)
+            if kinds == 3 and _is_pair(logits, activation, dense):
+                sums[at[0]] += pair_sums(logits[at], labels[at], here, work)
+                continue
             p, g = _membership(logits[at], labels[at], here, activation, dense, work)
             sums[at[0]] += _sums(p, g, here, terms, cost)
         return sums
@@ -183,10 +189,17 @@ class _BlockSums(Function):
         gradient = torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)
+            if price.shape[1] == 3 and _is_pair(logits, ctx.activation, ctx.dense):
+                pair_gradient_(gradient[at], logits[at], labels[at], here, price[at[0]], work)
+                continue
             p, g = _membership(logits[at], labels[at], here, ctx.activation, ctx.dense, work)
             slope = _slope(p, g, ctx.terms, cost, price[at[0]], work[1])
             chain(gradient[at], slope, p, here, ctx.activation)
         return gradient, *[None] * 6
+
+
+def _is_pair(logits: Block, activation: ResolvedActivation, dense: bool) -> bool:
+    return activation == "softmax" and logits.shape[1] == 2 and not dense
 
 
 def _membership(
@@ -197,20 +210,21 @@ def _membership(
     dense: bool,
     work: tuple[Block, Block] | None = None,
 ) -> tuple[Block, Tensor]:
-    """Predicted and true membership, zero where ignored; three classes and more keep the class index as the truth.
+    """Predicted and true membership, zero where ignored; where there are many classes the truth stays a class index.
 
     With `work`, two arrays of the shape of the block, p stands in the first, a floating truth in the second, and no
     other array of that shape is made.
     """
     p = predicted(logits, valid, activation, work)
-    if p.shape[1] > 2 and not dense:
+    if not dense and p.shape[1] > MANY_CLASSES:
         return p, kept(labels.long(), valid)
     second = None if work is None else work[1]
-    if p.shape[1] == 1 or dense:
+    if dense or p.shape[1] == 1:
         return p, kept(put(labels, p.dtype, second), valid, in_place=work is not None)
-    g = p.new_empty(p.shape) if second is None else second
-    g[:, 1:] = labels
-    g[:, :1] = 1 - g[:, 1:]
+    if labels.device.type == "cpu":
+        labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
+    index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
+    g = (labels == index).to(p.dtype) if second is None else torch.eq(labels, index, out=second)
     return p, kept(g, valid, in_place=work is not None)
 
 
@@ -241,7 +255,7 @@ def _slope(p: Block, g: Tensor, terms: Terms, cost: Tensor | None, price: Float[
             more.append(_derivative(f, p, g).mul_(v))
         if cost is not None:
             more.append(cost.to(p.dtype).T @ (of_more[-1] * g))
-        torch.addcmul(of_p, of_tp, g, out=out)
+        torch.mul(g, of_tp, out=out).add_(of_p)
     else:
         at_truth = p.gather(1, g)
         gain = of_tp.expand_as(p).gather(1, g)

@@ -1,5 +1,6 @@
 """The Lovász extension of the Jaccard loss: on probabilities, and on margins."""
 
+import sys
 from dataclasses import replace
 from typing import Literal
 
@@ -78,21 +79,23 @@ def lovasz_softmax_loss(
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
     present = torch.stack([_pooled(_truth(x, c), batch).any(1) for c in classes], 1)
 
+    def class_loss(p: Float[Tensor, "B C N"], c: int) -> Float[Tensor, " R"]:
+        truth = _pooled(_truth(x, c), batch)
+        error = truth.to(p.dtype).sub_(_pooled(p[:, c], batch)).abs_()
+        jump = _jumps(error, truth)
+        loss = _inner(error, jump)
+        p[:, c] = torch.where(truth, jump.neg(), jump).view_as(p[:, c])
+        return loss
+
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
-        loss = []
-        for c, there in zip(classes, present.unbind(1), strict=True):
-            if absent == "skip" and can_look_at(p) and not there.any():
-                p[:, c] = 0
-                loss.append(there.to(sum_dtype(p.device)))
-                continue
-            truth = _pooled(_truth(x, c), batch)
-            error = _pooled(p[:, c], batch)
-            error = torch.where(truth, 1 - error, error)
-            jump = _jumps(error, truth)
-            loss.append(_inner(error, jump))
-            p[:, c] = torch.where(truth, -jump, jump).view_as(p[:, c])
+        loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
-        return torch.stack(loss, 1)
+        for k, c in enumerate(classes):
+            if absent == "skip" and can_look_at(p) and not present[:, k].any():
+                p[:, c] = 0
+            else:
+                loss[:, k] = class_loss(p, c)
+        return loss
 
     loss = piecewise_linear(x, extension)
     counted = present if absent == "skip" else _seen(x, batch)
@@ -167,34 +170,33 @@ def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Ten
     Every loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another adds 1 to the
     union.
     """
-    order, hit = _descending(error, truth)
-    hits = hit.cumsum(1, dtype=torch.int32)
-    size = hits[:, -1:].clone()
-    inter = (size - hits).to(error.dtype)
-    union = torch.arange(1, error.shape[1] + 1, dtype=error.dtype, device=error.device) + inter
-    inter /= (union * (union - 1)).clamp_(min=1)
-    jump = torch.where(hit, union.reciprocal_(), inter)
+    order = _descending(error)
+    hit = truth.gather(1, order)
+    inter = hit.cumsum(1, dtype=torch.int32)
+    size = inter[:, -1:].clone()
+    inter = inter.neg_().add_(size).to(error.dtype)
+    union = hit.logical_not().cumsum(1, dtype=torch.int32).add_(size).to(error.dtype)
+    inter /= union
+    inter /= union.sub_(1)
+    jump = torch.where(hit, union.add_(1).reciprocal_(), inter, out=inter)
     jump[:, :1] = torch.where(size == 0, 1, jump[:, :1])
-    return inter.scatter_(1, order, jump)
+    return union.scatter_(1, order, jump)
 
 
-def _descending(
-    error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]
-) -> tuple[Integer[Tensor, "R N"], Bool[Tensor, "R N"]]:
-    """The order of decreasing error, and the truth in it; errors are not negative.
+def _descending(error: Float[Tensor, "R N"]) -> Integer[Tensor, "R N"]:
+    """The order of decreasing error; errors are not negative.
 
-    On the CPU, error, place and truth of a voxel are packed into one integer, so that NumPy's vectorised sort does all
-    the work: the bits of floating numbers that are not negative sort as the numbers do.
+    On the CPU, error and place of a voxel are packed into one integer, so that NumPy's vectorised sort does the work:
+    the bits of floating numbers that are not negative sort as the numbers do.
     """
     if not can_look_at(error) or error.dtype != torch.float32:
-        order = error.sort(1, descending=True).indices
-        return order, truth.gather(1, order)
-    key = (~error.view(torch.int32)).long().bitwise_left_shift_(32)
-    key |= torch.arange(0, 2 * error.shape[1], 2)
-    key |= truth
+        return error.sort(1, descending=True).indices
+    key = torch.empty_like(error, dtype=torch.int64)
+    low, high = key.view(torch.int32).unflatten(1, (-1, 2)).unbind(2)[:: 1 if sys.byteorder == "little" else -1]
+    torch.bitwise_not(error.view(torch.int32), out=high)
+    low.copy_(torch.arange(error.shape[1], dtype=torch.int32))
     key.numpy().sort(1)
-    hit = (key & 1).bool()
-    return key.bitwise_right_shift_(1).bitwise_and_(2**31 - 1), hit
+    return key.bitwise_and_(2**32 - 1)
 
 
 def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
