@@ -2,7 +2,7 @@
 
 A loss of the region family is a function of a few sums over voxels, for each image and class. They are taken in one
 pass over the logits, block by block; the gradient recomputes each block, so that nothing of the size of the logits is
-kept between the passes, and class indices are never spread into a one-hot map.
+kept between the passes, and class indices are never spread into a one-hot map of the image.
 """
 
 from collections.abc import Callable
