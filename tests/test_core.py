@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segloss.core import evidence, hard_masks, piecewise_linear, power, prepare, ratio, soft_masks
+from segloss.core import evidence, hard_masks, log_likelihood, piecewise_linear, power, prepare, ratio, soft_masks
 from segloss.core.blocks import SIZE, blocks
 
 TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
@@ -38,6 +38,9 @@ def same_gradient(ours: Tensor, theirs: Tensor, logits: Tensor) -> None:
     price = torch.randn_like(ours)
     one, other = (torch.autograd.grad((v * price).sum(), logits, retain_graph=True)[0] for v in (ours, theirs))
     torch.testing.assert_close(one, other)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Backwards compatibility. New undefined gradient")
 
 
 @pytest.fixture(params=[2**3, 2**5, 2**18], ids="blocks of {}".format)
@@ -87,6 +90,57 @@ def test_gradients_of_first_and_second_order(shape, dense):
     def function(x):
         e = evidence(x, target, terms=TERMS)
         return torch.stack([e.p, e.tp, *e.terms]).pow(2)
+
+    assert torch.autograd.gradcheck(function, logits)
+    assert torch.autograd.gradgradcheck(function, logits)
+
+
+def log_truth(x: Tensor, target: Tensor, valid: Tensor, activation: str) -> Tensor:
+    """The log-probability of the truth from the definition."""
+    classes = x.shape[1]
+    if target.dtype != torch.bool and activation != "sigmoid" and classes > 1:
+        log_p = x.log_softmax(1) if activation == "softmax" else x.log()
+        return (log_p.gather(1, target[:, None].clamp(0, classes - 1)) * valid).flatten(2)
+    if target.dtype != torch.bool:
+        target = torch.stack([target == c for c in ([1] if classes == 1 else range(classes))], 1)
+    p = x.sigmoid() if activation == "sigmoid" else x
+    return (torch.where(target, p, 1 - p).log() * valid).flatten(2)
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+@pytest.mark.parametrize("joint", [False, True], ids=["alone", "with the sums"])
+def test_log_likelihood_is_the_definition(shape, activation, dense, joint):
+    if activation == "softmax" and (dense or shape[1] == 1):
+        activation = "sigmoid"
+    logits, target = sample(shape, dense=dense)
+    target = target > 0.5 if dense else target
+    mask = torch.rand(shape[0], 1, *shape[2:]) < 0.6
+    x = logits.sigmoid() if activation == "none" else logits
+    theirs = log_truth(x, target, mask, activation)
+    if joint:
+        e = evidence(x, target, activation, mask=mask, likelihood=True)
+        assert e.log_p is not None
+        torch.testing.assert_close(e.log_p, theirs)
+        hits = naive(x, target.to(x.dtype) if dense else target, mask, activation)[2]
+        same_gradient(
+            torch.cat([e.log_p.flatten(), e.tp.flatten()]), torch.cat([theirs.flatten(), hits.flatten()]), logits
+        )
+    else:
+        ours = log_likelihood(prepare(x, target, activation=activation, mask=mask))
+        torch.testing.assert_close(ours, theirs)
+        same_gradient(ours, theirs, logits)
+
+
+@pytest.mark.parametrize(("shape", "activation"), [((1, 1, 5), "auto"), ((2, 2, 4), "auto"), ((1, 3, 2, 3), "sigmoid")])
+def test_log_likelihood_has_derivatives_of_both_orders(shape, activation):
+    logits, target = sample(shape, dense=False)
+
+    def function(x):
+        e = evidence(x, target, activation, likelihood=True)
+        return e.log_p, e.tp.square()
 
     assert torch.autograd.gradcheck(function, logits)
     assert torch.autograd.gradgradcheck(function, logits)

@@ -1,6 +1,7 @@
 """The sums of two classes that exclude each other, from one difference of logits instead of a softmax."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -8,12 +9,14 @@ from segloss.core.blocks import Block, kept
 from segloss.core.inputs import sum_dtype
 
 
-def pair_sums(logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block]) -> Float[Tensor, "B 3 2"]:
-    """The sums of p, p g and g of both classes.
+def pair_sums(
+    logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block], log_p: Tensor | None
+) -> Float[Tensor, "B 3 2"]:
+    """The sums of p, p g and g of both classes; where `log_p` is given, the log-probability of the truth goes there.
 
     It is the errors that are added up, not the hits, so that a rare class comes out as exact as a common one.
     """
-    p, g = _opposed(logits, labels, valid, work)
+    p, g = _opposed(logits, labels, valid, work, log_p)
     wrong = torch.einsum("bcn,bcn->bc", p, g).to(sum_dtype(p.device))
     size = g.sum(2).to(wrong.dtype)
     missed = wrong.flip(1)
@@ -25,26 +28,40 @@ def pair_gradient_(
     logits: Block,
     labels: Tensor,
     valid: Tensor | None,
-    price: Float[Tensor, "B K 2"],
+    price: Float[Tensor, "B K 2"] | None,
+    rise: Float[Tensor, "B 1 N"] | None,
     work: tuple[Block, Block],
 ) -> None:
-    """Write the gradient of the priced sums into `out`."""
+    """Write the gradient of the priced sums and log-probabilities into `out`."""
     p, g = _opposed(logits, labels, valid, work)
-    of_p, of_tp, _ = price.to(p.dtype).unbind(1)
-    rise = (of_p.diff(dim=1) - of_tp[:, :1]).unsqueeze(-1)
-    slope = g[:, 1:].mul_(of_tp.sum(1).view(-1, 1, 1)).add_(rise).mul_(p[:, :1]).mul_(p[:, 1:])
+    foreground, truth = p[:, :1], g[:, 1:]
+    likely = None if rise is None else (truth - foreground).mul_(rise)
+    if price is None:
+        slope = truth.zero_()
+    else:
+        of_p, of_tp, _ = price.to(p.dtype).unbind(1)
+        constant = (of_p.diff(dim=1) - of_tp[:, :1]).unsqueeze(-1)
+        slope = truth.mul_(of_tp.sum(1).view(-1, 1, 1)).add_(constant).mul_(foreground).mul_(p[:, 1:])
+    if likely is not None:
+        slope += likely
     out[:, 1:] = slope
     out[:, :1] = slope.neg_()
 
 
-def _opposed(logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block]) -> tuple[Block, Block]:
+def _opposed(
+    logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block], log_p: Tensor | None = None
+) -> tuple[Block, Block]:
     """The probability of the other class, and the truth of this one, for both classes, in the arrays of `work`.
 
     Their product is what each class is missed by. The truth is zero where ignored, and so is one of the probabilities.
     """
     p, g = work
-    foreground = p[:, :1].copy_(logits[:, 1:]).sub_(logits[:, :1])
+    foreground, truth = p[:, :1], g[:, 1:]
+    foreground.copy_(logits[:, 1:]).sub_(logits[:, :1])
+    truth.copy_(labels)
+    if log_p is not None:
+        log_p.copy_(kept(F.logsigmoid(foreground * (2 * truth - 1)), valid))
     kept(foreground.sigmoid_(), valid, in_place=True)
     torch.sub(1, foreground, out=p[:, 1:])
-    torch.sub(1, g[:, 1:].copy_(labels), out=g[:, :1])
+    torch.sub(1, truth, out=g[:, :1])
     return p, kept(g, valid, in_place=True)

@@ -7,7 +7,7 @@ from torch.distributed import ProcessGroup
 
 from segloss.core.distributed import all_sum
 from segloss.core.inputs import Reduction, Value, check_reduction
-from segloss.core.sums import Evidence
+from segloss.core.overlap import Evidence
 
 
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:

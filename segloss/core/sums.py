@@ -1,8 +1,7 @@
-"""Sums of predicted and true class membership: all that an overlap loss knows of an image.
+"""One pass over the logits: class sums, and the log-probability of the truth at every voxel.
 
-A loss of the region family is a function of a few sums over voxels, for each image and class. They are taken in one
-pass over the logits, block by block; the gradient recomputes each block, so that nothing of the size of the logits is
-kept between the passes, and class indices are never spread into a one-hot map of the image.
+The pass goes block by block, and its gradient recomputes each block, so that nothing of the size of the logits is kept
+between the two, and class indices are never spread into a one-hot map of the image.
 """
 
 from collections.abc import Callable
@@ -10,117 +9,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd import Function
-from torch.distributed import ProcessGroup
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
-from segloss.core.distributed import all_sum
-from segloss.core.inputs import (
-    Absent,
-    Activation,
-    ClassWeight,
-    Inputs,
-    Labels,
-    Logits,
-    Mask,
-    Reduction,
-    ResolvedActivation,
-    check_absent,
-    check_reduction,
-    class_range,
-    class_weight,
-    prepare,
-    sum_dtype,
-)
+from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype, sum_dtype
 from segloss.core.pair import pair_gradient_, pair_sums
 
 Term = Callable[[Any, Any], Tensor]
 Terms = tuple[Term, ...]
 Sums = Float[Tensor, "B C"]
+LogP = Float[Tensor, "B K N"]
 
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
 
 
 @dataclass(frozen=True)
-class Evidence:
-    r"""Sums over the voxels of an image (or of the whole batch, then B = 1), for each class.
+class _How:
+    """What a pass is to give, and what its inputs mean."""
 
-    It also carries how the losses of images and classes are to be reduced.
-
-    Attributes:
-        p: Predicted membership, $\sum p$.
-        g: True membership, $\sum g$.
-        tp: Soft true positives, $\sum p g$.
-        n: Number of voxels that count.
-        terms: Sums of the terms asked for, each (B, C).
-        weight: Weight of each class among those that take part.
-        group: Process group over which means are taken; None where the sums are those of the whole group already.
-        dtype: Type of the logits, in which the loss is returned.
-    """
-
-    p: Sums
-    g: Sums
-    tp: Sums
-    n: Float[Tensor, "B 1"]
-    terms: tuple[Sums, ...]
-    weight: Float[Tensor, " C"] | None
-    absent: Absent
-    reduction: Reduction
-    group: ProcessGroup | None
-    dtype: torch.dtype
-
-    @property
-    def fp(self) -> Sums:
-        r"""Soft false positives, $\sum p (1 - g)$."""
-        return self.p - self.tp
-
-    @property
-    def fn(self) -> Sums:
-        r"""Soft false negatives, $\sum (1 - p) g$."""
-        return self.g - self.tp
-
-
-def evidence(
-    logits: Logits,
-    target: Labels,
-    activation: Activation = "auto",
-    include_background: bool = True,
-    weight: ClassWeight | None = None,
-    absent: Absent = "smooth",
-    ignore_index: int | None = None,
-    mask: Mask | None = None,
-    batch: bool = False,
-    group: ProcessGroup | None = None,
-    reduction: Reduction = "mean",
-    *,
-    terms: Terms = (),
-    cost: Float[Tensor, "C C"] | None = None,
-) -> Evidence:
-    """Class sums of one pass over the logits, with every keyword checked before.
-
-    The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
-    pointwise function f(p, g) of probability and membership whose sum over the voxels is wanted too; it meets g = 0
-    and g = 1 as numbers where the target holds class indices.
-    """
-    check_reduction(reduction)
-    check_absent(absent)
-    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask)
-    if cost is not None and (x.dense or x.activation == "sigmoid"):
-        raise ValueError(
-            f"target must be class indices, of classes that exclude each other, got {target.dtype} "
-            f"{tuple(target.shape)} with activation {x.activation!r}"
-        )
-    classes = slice(class_range(logits, include_background).start, None)
-    of_class = None if weight is None else class_weight(weight, logits)[classes]
-
-    sums, n = class_sums(x, terms, cost), count(x)
-    if batch:
-        sums, n = (all_sum(v.sum(0, keepdim=True), group) for v in (sums, n))
-    p, tp, g, *rest = sums[:, :, classes].unbind(1)
-    remaining = None if batch else group
-    return Evidence(p, g, tp, n, tuple(rest), of_class, absent, reduction, remaining, logits.dtype)
+    activation: ResolvedActivation
+    dense: bool
+    terms: Terms = ()
+    cost: Tensor | None = None
+    sums: bool = True
+    likelihood: bool = False
 
 
 def count(x: Inputs) -> Float[Tensor, "B 1"]:
@@ -131,101 +46,152 @@ def count(x: Inputs) -> Float[Tensor, "B 1"]:
     return torch.full((x.logits.shape[0], 1), x.logits.shape[2], dtype=dtype, device=device)
 
 
-def class_sums(x: Inputs, terms: Terms = (), cost: Tensor | None = None) -> Float[Tensor, "B K C"]:
-    """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class."""
-    sums = _plain_sums if torch.compiler.is_compiling() else _BlockSums.apply
-    return sums(x.logits, x.labels, x.valid, cost, x.activation, x.dense, terms)  # pyright: ignore[reportReturnType]
+def class_sums(
+    x: Inputs, terms: Terms = (), cost: Tensor | None = None, *, likelihood: bool = False
+) -> tuple[Float[Tensor, "B K C"], LogP | None]:
+    """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class.
+
+    With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`.
+    """
+    return _run(x, _How(x.activation, x.dense, terms, cost, True, likelihood))
 
 
-def _plain_sums(
-    logits: Block,
-    labels: Tensor,
-    valid: Tensor | None,
-    cost: Tensor | None,
-    activation: ResolvedActivation,
-    dense: bool,
-    terms: Terms,
-) -> Float[Tensor, "B K C"]:
-    """The sums in one block and in plain operations, for compilers and for second derivatives."""
-    return _sums(*_membership(logits, labels, valid, activation, dense), valid, terms, cost)
+def log_likelihood(x: Inputs) -> LogP:
+    """The log-probability of the truth at every voxel, 0 where ignored.
+
+    Under softmax that of the true class, (B, 1, N); under sigmoid that of each channel's own yes or no, (B, C, N).
+    """
+    return _run(x, _How(x.activation, x.dense, sums=False, likelihood=True))[1]
 
 
-class _BlockSums(Function):
-    """The sums taken block by block, so that nothing of the size of the logits is held but their gradient."""
+def _run(x: Inputs, how: _How) -> tuple[Any, Any]:
+    run = _plain if torch.compiler.is_compiling() else _Pass.apply
+    return run(x.logits, x.labels, x.valid, how)  # pyright: ignore[reportReturnType]
+
+
+def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: _How) -> tuple[Tensor | None, Tensor | None]:
+    """The pass in one block and in plain operations, for compilers and for second derivatives."""
+    x = kept(logits.to(compute_dtype(logits.dtype)), valid)
+    p = predicted(logits, valid, how.activation)
+    sums = _sums(p, _truth(p, labels, valid, how), valid, how.terms, how.cost) if how.sums else None
+    return sums, _log_p(x, p, labels, valid, how) if how.likelihood else None
+
+
+class _Pass(Function):
+    """The pass, block by block."""
 
     @staticmethod
-    def forward(
-        logits: Block,
-        labels: Tensor,
-        valid: Tensor | None,
-        cost: Tensor | None,
-        activation: ResolvedActivation,
-        dense: bool,
-        terms: Terms,
-    ) -> Tensor:
-        kinds = 3 + len(terms) + (cost is not None)
-        sums = logits.new_zeros(logits.shape[0], kinds, logits.shape[1], dtype=sum_dtype(logits.device))
+    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: _How) -> tuple[Tensor | None, Tensor | None]:
+        images, classes, voxels = logits.shape
+        kinds = 3 + len(how.terms) + (how.cost is not None)
+        sums = logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device)) if how.sums else None
+        log_p = logits.new_empty(images, _channels(logits, how), voxels, dtype=compute_dtype(logits.dtype))
         for at, work in blocks(logits):
-            here = part(valid, at)
-            if kinds == 3 and _is_pair(logits, activation, dense):
-                sums[at[0]] += pair_sums(logits[at], labels[at], here, work)
+            here, label = part(valid, at), labels[at]
+            if _is_pair(logits, how):
+                pair = pair_sums(logits[at], label, here, work, log_p[at] if how.likelihood else None)
+                if sums is not None:
+                    sums[at[0]] += pair
                 continue
-            p, g = _membership(logits[at], labels[at], here, activation, dense, work)
-            sums[at[0]] += _sums(p, g, here, terms, cost)
-        return sums
+            p = predicted(logits[at], here, how.activation, work)
+            if how.likelihood:
+                log_p[at] = _log_p(work[how.activation != "none"], p, label, here, how)
+            if sums is not None:
+                sums[at[0]] += _sums(p, _truth(p, label, here, how, work[1]), here, how.terms, how.cost)
+        return sums, log_p if how.likelihood else None
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.activation, ctx.dense, ctx.terms = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.how = inputs
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        (price,), (logits, labels, valid, cost) = prices, ctx.saved_tensors
+    def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
+        (price, of_log_p), (logits, labels, valid), how = prices, ctx.saved_tensors, ctx.how
+        if price is None and of_log_p is None:
+            return None, None, None, None
         if torch.is_grad_enabled():
-            sums = _plain_sums(logits, labels, valid, cost, ctx.activation, ctx.dense, ctx.terms)
-            return *torch.autograd.grad(sums, logits, price, create_graph=True), *[None] * 6
+            given = [(v, d) for v, d in zip(_plain(logits, labels, valid, how), prices, strict=True) if d is not None]
+            values, of_values = zip(*given, strict=True)
+            return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None
 
         gradient = torch.empty_like(logits)
         for at, work in blocks(logits):
-            here = part(valid, at)
-            if price.shape[1] == 3 and _is_pair(logits, ctx.activation, ctx.dense):
-                pair_gradient_(gradient[at], logits[at], labels[at], here, price[at[0]], work)
+            here, label, out = part(valid, at), labels[at], gradient[at]
+            of_sums = None if price is None else price[at[0]]
+            rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
+            if _is_pair(logits, how):
+                pair_gradient_(out, logits[at], label, here, of_sums, rise, work)
                 continue
-            p, g = _membership(logits[at], labels[at], here, ctx.activation, ctx.dense, work)
-            slope = _slope(p, g, ctx.terms, cost, price[at[0]], work[1])
-            chain(gradient[at], slope, p, here, ctx.activation)
-        return gradient, *[None] * 6
+            p = predicted(logits[at], here, how.activation, work)
+            if of_sums is not None:
+                g = _truth(p, label, here, how, work[1])
+                slope = _slope(p, g, how.terms, how.cost, of_sums, work[1])
+                chain(out, slope, p, here, how.activation)
+            if rise is not None:
+                slope = _likelihood_slope(p, _truth(p, label, here, how, work[1]), rise, how.activation)
+                out.copy_(slope) if of_sums is None else out.add_(slope)
+        return gradient, None, None, None
 
 
-def _is_pair(logits: Block, activation: ResolvedActivation, dense: bool) -> bool:
-    return activation == "softmax" and logits.shape[1] == 2 and not dense
+def _is_pair(logits: Block, how: _How) -> bool:
+    plain = not how.dense and not how.terms and how.cost is None
+    return plain and how.activation == "softmax" and logits.shape[1] == 2
 
 
-def _membership(
-    logits: Block,
-    labels: Tensor,
-    valid: Tensor | None,
-    activation: ResolvedActivation,
-    dense: bool,
-    work: tuple[Block, Block] | None = None,
-) -> tuple[Block, Tensor]:
-    """Predicted and true membership, zero where ignored; where there are many classes the truth stays a class index.
+def _channels(logits: Block, how: _How) -> int:
+    """Channels of the log-probability of the truth."""
+    exclusive = how.activation == "softmax" or (how.activation == "none" and not how.dense)
+    return 1 if exclusive else logits.shape[1]
 
-    With `work`, two arrays of the shape of the block, p stands in the first, a floating truth in the second, and no
-    other array of that shape is made.
-    """
-    p = predicted(logits, valid, activation, work)
-    if not dense and p.shape[1] > MANY_CLASSES:
-        return p, kept(labels.long(), valid)
-    second = None if work is None else work[1]
-    if dense or p.shape[1] == 1:
-        return p, kept(put(labels, p.dtype, second), valid, in_place=work is not None)
-    if labels.device.type == "cpu":
+
+def _truth(
+    p: Block, labels: Tensor, valid: Tensor | None, how: _How, space: Block | None = None
+) -> Block | Shaped[Tensor, "B 1 N"]:
+    """True membership, zero where ignored, in `space` if given; of many classes it stays the class index."""
+    if not how.dense and how.activation != "sigmoid" and p.shape[1] > MANY_CLASSES:
+        return kept(labels.long(), valid)
+    if how.dense or p.shape[1] == 1:
+        return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
+    if labels.device.type == "cpu" and p.shape[1] < 256:
         labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
     index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
-    g = (labels == index).to(p.dtype) if second is None else torch.eq(labels, index, out=second)
-    return p, kept(g, valid, in_place=work is not None)
+    g = (labels == index).to(p.dtype) if space is None else torch.eq(labels, index, out=space)
+    return kept(g, valid, in_place=space is not None)
+
+
+def _log_p(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: _How) -> LogP:
+    """The log-probability of the truth of a block, from its logits and, where that is cheaper, from p."""
+    if _channels(x, how) < x.shape[1] or how.activation == "softmax":
+        label = kept(labels.long(), valid)
+        if how.activation == "none":
+            log_p = p.gather(1, label).clamp(min=torch.finfo(p.dtype).tiny).log()
+        elif p.requires_grad or torch.compiler.is_compiling():
+            log_p = x.log_softmax(1).gather(1, label)
+        else:
+            log_p = x.gather(1, label) - x.amax(1, keepdim=True) + p.amax(1, keepdim=True).log()
+    else:
+        g = _truth(p, labels, valid, how)
+        if how.activation == "none":
+            log_p = torch.where(g > 0, p, 1 - p).clamp(min=torch.finfo(p.dtype).tiny).log()
+        else:
+            log_p = F.logsigmoid(x * (2 * g - 1))
+    return kept(log_p, valid)
+
+
+def _likelihood_slope(p: Block, g: Tensor, rise: LogP, activation: ResolvedActivation) -> Block:
+    """The gradient of the priced log-probabilities with respect to the logits; p and a floating g are used up."""
+    if activation != "none":
+        return g.sub_(p).mul_(rise) if g.is_floating_point() else p.mul_(-rise).scatter_add_(1, g, rise)
+    tiny = torch.finfo(p.dtype).tiny
+    if not g.is_floating_point():
+        at_truth = p.gather(1, g)
+        return torch.zeros_like(p).scatter_(1, g, torch.where(at_truth > tiny, rise / at_truth, 0))
+    slope = torch.where(p > tiny, g / p, 0)
+    if rise.shape[1] == p.shape[1]:
+        slope -= torch.where(1 - p > tiny, (1 - g) / (1 - p), 0)
+    return slope * rise
 
 
 def _sums(p: Block, g: Tensor, valid: Tensor | None, terms: Terms, cost: Tensor | None) -> Float[Tensor, "B K C"]:

@@ -1,0 +1,113 @@
+"""Sums of predicted and true class membership: all that an overlap loss knows of an image.
+
+A loss of the region family is a function of a few sums over voxels, for each image and class; it says with `evidence`
+which, and how the losses of images and classes are to be reduced.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from segloss.core.distributed import all_sum
+from segloss.core.inputs import (
+    Absent,
+    Activation,
+    ClassWeight,
+    Labels,
+    Logits,
+    Mask,
+    Reduction,
+    check_absent,
+    check_reduction,
+    class_range,
+    class_weight,
+    prepare,
+)
+from segloss.core.sums import Sums, Terms, class_sums, count
+
+
+@dataclass(frozen=True)
+class Evidence:
+    r"""Sums over the voxels of an image (or of the whole batch, then B = 1), for each class.
+
+    It also carries how the losses of images and classes are to be reduced.
+
+    Attributes:
+        p: Predicted membership, $\sum p$.
+        g: True membership, $\sum g$.
+        tp: Soft true positives, $\sum p g$.
+        n: Number of voxels that count.
+        terms: Sums of the terms asked for, each (B, C).
+        log_p: Log-probability of the truth at every voxel, where asked for.
+        weight: Weight of each class among those that take part.
+        group: Process group over which means are taken; None where the sums are those of the whole group already.
+        dtype: Type of the logits, in which the loss is returned.
+    """
+
+    p: Sums
+    g: Sums
+    tp: Sums
+    n: Float[Tensor, "B 1"]
+    terms: tuple[Sums, ...]
+    log_p: Float[Tensor, "B K N"] | None
+    weight: Float[Tensor, " C"] | None
+    absent: Absent
+    reduction: Reduction
+    group: ProcessGroup | None
+    dtype: torch.dtype
+
+    @property
+    def fp(self) -> Sums:
+        r"""Soft false positives, $\sum p (1 - g)$."""
+        return self.p - self.tp
+
+    @property
+    def fn(self) -> Sums:
+        r"""Soft false negatives, $\sum (1 - p) g$."""
+        return self.g - self.tp
+
+
+def evidence(
+    logits: Logits,
+    target: Labels,
+    activation: Activation = "auto",
+    include_background: bool = True,
+    weight: ClassWeight | None = None,
+    absent: Absent = "smooth",
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    batch: bool = False,
+    group: ProcessGroup | None = None,
+    reduction: Reduction = "mean",
+    *,
+    terms: Terms = (),
+    cost: Float[Tensor, "C C"] | None = None,
+    likelihood: bool = False,
+) -> Evidence:
+    """Class sums of one pass over the logits, with every keyword checked before.
+
+    The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
+    pointwise function f(p, g) of probability and membership whose sum over the voxels is wanted too; it meets g = 0
+    and g = 1 as numbers where the target holds class indices.
+    """
+    check_reduction(reduction)
+    check_absent(absent)
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=not likelihood)
+    if cost is not None and (x.dense or x.activation == "sigmoid"):
+        raise ValueError(
+            f"target must be class indices, of classes that exclude each other, got {target.dtype} "
+            f"{tuple(target.shape)} with activation {x.activation!r}"
+        )
+    classes = slice(class_range(logits, include_background).start, None)
+    of_class = None if weight is None else class_weight(weight, logits)[classes]
+
+    sums, log_p = class_sums(x, terms, cost, likelihood=likelihood)
+    n = count(x)
+    if batch:
+        sums, n = (all_sum(v.sum(0, keepdim=True), group) for v in (sums, n))
+    p, tp, g, *rest = sums[:, :, classes].unbind(1)
+    remaining = None if batch else group
+    return Evidence(p, g, tp, n, tuple(rest), log_p, of_class, absent, reduction, remaining, logits.dtype)
