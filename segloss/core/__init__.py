@@ -24,6 +24,7 @@ from segloss.core.inputs import prepare as prepare
 from segloss.core.inputs import sum_dtype as sum_dtype
 from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import soft_masks as soft_masks
+from segloss.core.masks import true_mask as true_mask
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
@@ -31,6 +32,7 @@ from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images
+from segloss.core.reduce import over_voxels as over_voxels
 from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
 from segloss.core.sums import count as count

@@ -8,6 +8,12 @@ from segloss.core.blocks import kept, predicted
 from segloss.core.inputs import Inputs, Labels, Logits, Mask, prepare
 
 
+def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
+    """Where each class is, False where ignored."""
+    g = x.labels > 0 if x.dense else x.labels == _index(x.logits)
+    return g if x.valid is None else g & x.valid
+
+
 def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"]]:
     """Predicted and true membership, zero where ignored."""
     p = predicted(x.logits, x.valid, x.activation)
@@ -24,9 +30,8 @@ def hard_masks(
         raise ValueError(f"target must be class indices, one label a voxel, got {target.dtype} {tuple(target.shape)}")
     scores, index = x.logits.detach(), _index(x.logits)
     predicted = scores > 0 if logits.shape[1] == 1 else scores.argmax(1, keepdim=True) == index
-    true = x.labels == index
-    both = (predicted, true) if x.valid is None else (predicted & x.valid, true & x.valid)
-    return x.spatial(both[0]), x.spatial(both[1])
+    predicted = predicted if x.valid is None else predicted & x.valid
+    return x.spatial(predicted), x.spatial(true_mask(x))
 
 
 def _index(logits: Tensor) -> Tensor:

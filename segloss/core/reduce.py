@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.distributed import all_sum
-from segloss.core.inputs import Reduction, Value, check_reduction
+from segloss.core.inputs import Inputs, Reduction, Value, check_reduction, sum_dtype
 from segloss.core.overlap import Evidence
+from segloss.core.sums import count
 
 
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
@@ -35,6 +36,22 @@ def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
 def over_images(loss: Float[Tensor, " B"], e: Evidence) -> Value:
     """Reduce the losses of images as `e` says."""
     return _reduced(loss, e.n[:, 0] > 0, e.reduction, e.dtype, e.group)
+
+
+def over_voxels(
+    loss: Float[Tensor, "B K N"], x: Inputs, reduction: Reduction, group: ProcessGroup | None = None
+) -> Value:
+    """Reduce losses of voxels: the mean is over those that count, of all images and channels together.
+
+    "none" gives (B, *S) for one loss a voxel, (B, C, *S) for one a voxel and channel.
+    """
+    if reduction == "none":
+        loss = x.spatial(loss).to(x.logits.dtype)
+        return loss.squeeze(1) if loss.shape[1] == 1 else loss
+    total = all_sum(loss.sum(dtype=sum_dtype(loss.device)), group)
+    if reduction == "mean":
+        total = ratio(total, all_sum(count(x).sum() * loss.shape[1], group), empty=0.0)
+    return total.to(x.logits.dtype)
 
 
 def mean_over_classes(

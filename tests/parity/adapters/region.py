@@ -1,8 +1,4 @@
-"""From a recorded case's words to a call of our function.
-
-An adapter translates names. Where a case wants another aggregation than our reductions offer (selected classes, a sum
-over classes, absent classes that count as 0), it takes the losses of `reduction="none"` and averages or adds them.
-"""
+"""Adapters of the region and boundary families, and of the measures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,45 +7,10 @@ import torch
 from torch import Tensor
 
 import segloss
-
-Case = dict[str, Any]
-
-
-class Words:
-    """The parameters of a case; every one must be taken."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.left = dict(case["params"])
-        self.repo = case["source"]["repo"] or ""
-
-    def take(self, name: str, otherwise: Any = None) -> Any:
-        return self.left.pop(name, otherwise)
-
-    def smooth(self) -> float:
-        """The constant of numerator and denominator; the tiny one that guards a denominator is none."""
-        self.take("eps")
-        above, below = self.take("smooth_nr"), self.take("smooth_dr")
-        if above != below:
-            raise ValueError(f"smooth_nr={above} and smooth_dr={below} differ: we have one constant")
-        return self.take("smooth", 0.0) if above is None else above
-
-    def finish(self) -> None:
-        if self.left:
-            raise ValueError(f"parameters without a translation: {self.left}")
+from tests.parity.adapters.words import Adapter, Words
 
 
-def run(case: Case, logits: Tensor, target: Tensor) -> Tensor:
-    """Our value of a case."""
-    words = Words(case)
-    if case["loss"] not in ADAPTERS:
-        raise ValueError(f"no adapter for the loss {case['loss']!r}")
-    return ADAPTERS[case["loss"]](words, logits, target)
-
-
-def overlap(
-    function: Callable[..., Tensor], translate: Callable[[Words], dict[str, Any]]
-) -> Callable[[Words, Tensor, Tensor], Tensor]:
+def overlap(function: Callable[..., Tensor], translate: Callable[[Words], dict[str, Any]]) -> Adapter:
     """An adapter for a loss of images and classes."""
 
     def adapter(words: Words, logits: Tensor, target: Tensor) -> Tensor:
@@ -194,7 +155,7 @@ def jaccard_index(words: Words, logits: Tensor, target: Tensor) -> Tensor:
     return segloss.jaccard_index(logits, target, **keywords)
 
 
-ADAPTERS: dict[str, Callable[[Words, Tensor, Tensor], Tensor]] = {
+ADAPTERS: dict[str, Adapter] = {
     "asymmetric_fbeta": overlap(segloss.f_beta_loss, f_beta),
     "bf_score": boundary_f1,
     "boundary_f1": boundary_f1_loss,
