@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+import segloss
+
 torch.set_num_threads(1)  # small inputs: threads that wait for each other cost more than they bring
 
 
@@ -13,5 +15,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
-    """Examples begin where a reader has imported torch."""
-    doctest_namespace["torch"] = torch
+    """Examples begin where a reader has imported torch and segloss."""
+    doctest_namespace |= {"torch": torch, "segloss": segloss}

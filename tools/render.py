@@ -108,6 +108,8 @@ def package(catalogue: Catalogue) -> str:
     imported = [
         *(("segloss", name) for name in ("catalog", *catalogue.families())),
         ("segloss.catalog", "cite"),
+        ("segloss.core.combine", "Compound"),
+        ("segloss.core.combine", "DeepSupervision"),
         *((f"segloss.{function.family}", function.name) for function in functions),
         *(("segloss.modules", class_name(function.name)) for function in functions if has_module(function)),
     ]

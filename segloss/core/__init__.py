@@ -2,6 +2,10 @@
 
 from torch.distributed import ProcessGroup as ProcessGroup
 
+from segloss.core.balance import Balance as Balance
+from segloss.core.balance import balance_of as balance_of
+from segloss.core.combine import Compound as Compound
+from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
+from segloss.core.sharing import shared
+
 Logits = Float[Tensor, "B C *S"]
 Labels = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Shaped[Tensor, "B C *S"]
 HardLabels = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Bool[Tensor, "B C *S"]
@@ -54,11 +56,19 @@ def prepare(
     """
     check_logits(logits)
     act = resolve_activation(activation, logits.shape[1])
-    dense = _is_dense(logits, target)
-    if target.is_floating_point() and not soft:
+    if not soft and isinstance(target, Tensor) and target.is_floating_point():
         raise ValueError(
-            f"target must be class indices or a boolean (B, C, *S): this loss has no soft labels, got {target.dtype}"
+            "target must be class indices or a boolean (B, C, *S), since this loss has no soft labels; "
+            f"got {target.dtype}"
         )
+    key = ("inputs", id(logits), id(target), id(mask), ignore_index, act)
+    return shared(key, lambda: _prepared(logits, target, act, ignore_index, mask))
+
+
+def _prepared(
+    logits: Logits, target: Labels, act: ResolvedActivation, ignore_index: int | None, mask: Mask | None
+) -> Inputs:
+    dense = _is_dense(logits, target)
     if dense and ignore_index is not None:
         raise ValueError(f"ignore_index={ignore_index} needs an integer target of class indices; use mask instead")
     if target.device != logits.device:

@@ -5,7 +5,7 @@ between the two, and class indices are never spread into a one-hot map of the im
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.autograd import Function
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
 from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype, sum_dtype
 from segloss.core.pair import pair_gradient_, pair_sums
+from segloss.core.sharing import is_sharing, shared
 
 Term = Callable[[Any, Any], Tensor]
 Terms = tuple[Term, ...]
@@ -66,7 +67,11 @@ def log_likelihood(x: Inputs) -> LogP:
 
 def _run(x: Inputs, how: _How) -> tuple[Any, Any]:
     run = _plain if torch.compiler.is_compiling() else _Pass.apply
-    return run(x.logits, x.labels, x.valid, how)  # pyright: ignore[reportReturnType]
+    if how.terms or how.cost is not None or not is_sharing():
+        return run(x.logits, x.labels, x.valid, how)  # pyright: ignore[reportReturnType]
+    hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
+    how = replace(how, sums=True, likelihood=hard)
+    return shared(("pass", id(x)), lambda: (x, run(x.logits, x.labels, x.valid, how)))[1]
 
 
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: _How) -> tuple[Tensor | None, Tensor | None]:

@@ -1,0 +1,35 @@
+"""What losses of the same inputs may share while they are added up: their checked inputs, and the pass over them."""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+
+_CACHE: ContextVar[dict[Hashable, Any] | None] = ContextVar("cache", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Within this block the same inputs are checked once, and passed over once."""
+    token = _CACHE.set({})
+    try:
+        yield
+    finally:
+        _CACHE.reset(token)
+
+
+def is_sharing() -> bool:
+    """Whether anything is shared now; a compiler finds what is common by itself."""
+    return not torch.compiler.is_compiling() and _CACHE.get() is not None
+
+
+def shared(key: Hashable, make: Callable[[], Any]) -> Any:
+    """What `make` gives; made once for a key while sharing."""
+    cache = _CACHE.get() if is_sharing() else None
+    if cache is None:
+        return make()
+    if key not in cache:
+        cache[key] = make()
+    return cache[key]
