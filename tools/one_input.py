@@ -1,33 +1,22 @@
 """The page "One input, many values": recorded numbers of several implementations on the very same arrays."""
 
-import hashlib
 import inspect
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 
 import segloss
 from segloss import catalog
-from tests.parity import adapters
-from tests.parity.run import Outcome, outcome
 from tools.golden import GOLDEN, Golden
+from tools.observed import Observed, by_input, call_text, changed, evaluate, observe, same
 from tools.paper import Entry, front_matter, paper_name, words, written
 from tools.verified import error, source, source_link
 
-Numbers = Mapping[str, Any]
-
-FUNCTIONS = {
-    inspect.unwrap(function).__code__: name for name, function in vars(segloss).items() if inspect.isfunction(function)
-}
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "tversky": "Tversky", "wasserstein": "Wasserstein", "lovasz": "Lovász"}
 NAMES |= {"ce": "CE", "f1": "F1", "softmax": "softmax", "f": "F"}
 
@@ -40,6 +29,7 @@ REASONS = {
         "smooth": "counts a class that is not there by the formula",
     },
     "volume_power": {2: "weights a class by 1/V²", 1: "weights a class by 1/V", 0: "weights all classes alike"},
+    "activation": {"sigmoid": "takes a sigmoid of each channel, no softmax", "none": "takes probabilities"},
     "weighting": {"generalised": "weights the classes by their volumes"},
 }
 ANY = {
@@ -52,28 +42,6 @@ ANY = {
 INSTEAD = {"generalised_dice_loss": "takes one ratio over all classes together"}
 
 
-@dataclass
-class Observed:
-    """A recorded case, and what our functions were called with to reproduce it."""
-
-    key: str
-    case: Mapping[str, Any]
-    numbers: Numbers
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    value: float | None = None
-    outcome: Outcome | None = None
-
-    @property
-    def name(self) -> str:
-        """Its path below the recorded cases."""
-        return f"{self.key}/{self.case['case']}"
-
-    @property
-    def kind(self) -> str:
-        """Whose numbers these are."""
-        return source(self.case["source"]).kind
-
-
 @dataclass(frozen=True)
 class Line:
     """A row of a table; `call` is an expression over `logits`, `target` and `present`, where one is known."""
@@ -81,96 +49,6 @@ class Line:
     case: Observed
     call: str
     reasons: tuple[str, ...]
-
-
-def digest(numbers: Numbers) -> str:
-    """The same for the same logits and target, and only for them."""
-    found = hashlib.sha256()
-    for array in (numbers["logits"], numbers["target"]):
-        found.update(repr((array.shape, array.dtype.kind)).encode() + np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
-
-
-def by_input(golden: Mapping[str, Golden], root: Path) -> list[list[Observed]]:
-    """Recorded cases with the same arrays, where another implementation is among them."""
-    groups: dict[str, list[Observed]] = {}
-    for key, recorded in golden.items():
-        for case in recorded.cases:
-            with np.load(root / GOLDEN / key / f"{case.name}.npz", allow_pickle=False) as file:
-                numbers = dict(file)
-            groups.setdefault(digest(numbers), []).append(Observed(key, case.fields, numbers))
-    return [group for group in groups.values() if any(case.kind == "third-party" for case in group)]
-
-
-@contextmanager
-def watching(case: Observed) -> Iterator[None]:
-    """Note the arguments of our public functions that an adapter calls, and what the adapter returns."""
-    given: dict[FrameType, tuple[str, dict[str, Any]]] = {}
-
-    def note(frame: FrameType, event: str, result: Any) -> None:
-        caller = frame.f_back.f_globals.get("__name__", "") if frame.f_back else ""
-        if event == "call" and frame.f_code in FUNCTIONS and caller.startswith("tests.parity."):
-            name = FUNCTIONS[frame.f_code]
-            parameters = inspect.signature(getattr(segloss, name)).parameters
-            given[frame] = name, {key: frame.f_locals[key] for key in parameters}
-        elif event == "return" and frame in given:
-            case.calls.append(given.pop(frame))
-        elif event == "return" and frame.f_code is adapters.run.__code__ and isinstance(result, torch.Tensor):
-            case.value = result.item()
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
-def observe(case: Observed, root: Path) -> None:
-    """Run a case as the tests do."""
-    with watching(case):
-        case.outcome = outcome(case.key, root / GOLDEN / case.key, dict(case.case))
-
-
-def changed(name: str, given: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
-    """The keywords that differ from the defaults, and from what a default chooses by itself."""
-    automatic = "sigmoid" if numbers["logits"].shape[1] == 1 else "softmax"
-    return {
-        key: given[key]
-        for key, parameter in inspect.signature(getattr(segloss, name)).parameters.items()
-        if key not in ("logits", "target")
-        and not (key == "activation" and given[key] == automatic)
-        and (isinstance(given[key], torch.Tensor | list) or given[key] != parameter.default)
-    }
-
-
-def argument(value: object, numbers: Numbers) -> str:
-    """A value as one writes it; a recorded array by its name."""
-    if isinstance(value, torch.Tensor):
-        same = [name for name, array in numbers.items() if np.array_equal(array, value.numpy())]
-        return same[0] if same else f"torch.tensor({value.tolist()})"
-    return written(value)
-
-
-def call_text(name: str, keywords: Mapping[str, Any], numbers: Numbers) -> str:
-    """A call of our function."""
-    return f"{name}({', '.join(['logits', 'target', *(f'{k}={argument(v, numbers)}' for k, v in keywords.items())])})"
-
-
-def evaluate(expression: str, numbers: Numbers) -> float | None:
-    """The value of an expression on recorded arrays; None where it has none."""
-    scope: dict[str, Any] = {name: torch.from_numpy(array) for name, array in numbers.items() if array.ndim}
-    classes = scope["logits"].shape[1]
-    scope["present"] = torch.stack([(scope["target"] == c).any() for c in range(classes)])
-    try:
-        return float(eval(expression, {**vars(segloss), "torch": torch}, scope))
-    except (ValueError, TypeError, NameError, RuntimeError):
-        return None
-
-
-def same(a: float | None, b: float | None) -> bool:
-    """Whether two values of ours are one number."""
-    return a is not None and b is not None and abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1e-3)
 
 
 FRAMES = {
@@ -190,7 +68,10 @@ def explained(case: Observed) -> tuple[str, list[str]]:
     calls = [(name, changed(name, given, case.numbers)) for name, given in case.calls]
     if len(calls) != 1:
         total = " + ".join(call_text(*call, case.numbers) for call in calls)
-        return (total, []) if total and same(evaluate(total, case.numbers), case.value) else ("", [])
+        for frame, sign in FRAMES.items():
+            if total and same(evaluate(frame.format(total), case.numbers), case.value):
+                return frame.format(total), ["is the sum of these losses", *([sign] if sign else [])]
+        return "", []
     name, keywords = calls[0]
     plain = {k: v for k, v in keywords.items() if k != "reduction"}
     shapes = [("{}", "", plain)]
@@ -225,7 +106,7 @@ def effect(text: str, case: Observed, without: str) -> str:
     if other is None or case.value is None:
         return text
     change = case.value - other
-    return f"{text} (no effect here)" if abs(change) < 5e-7 else f"{text} ({signed(change)})"
+    return f"{text} (no effect here)" if same(case.value, other) else f"{text} ({signed(change)})"
 
 
 def signed(change: float) -> str:
@@ -246,6 +127,8 @@ def habits(case: Observed, call: str) -> Iterator[str]:
         yield f"guards the denominator with {written(params['eps'])}"
     if re.search(r"float32 sums|sums are float32|(alpha|weights) (internally )?float32", said(case)):
         yield "computes in part in float32"
+    if re.search(r"not apply softmax|no softmax inside", said(case)):
+        yield "takes probabilities, and no logits"
 
 
 def said(case: Observed) -> str:
@@ -289,3 +172,115 @@ def function_of(case: Observed, group: Sequence[Observed]) -> str:
         if names:
             return names.most_common(1)[0][0]
     return catalog.get(case.key).implementations[0].function.rpartition(".")[2]
+
+
+INTRODUCTION = """
+# One input, many values
+
+Losses of one name give different numbers in different libraries, and mostly no error tells so.
+Here several implementations have seen the very same logits and labels. Their values were recorded once, in float64,
+from the code at the commit or release that is named; the tests compare them with ours, value and gradient.
+For the arguments, see [Translation](translation.md).
+
+- **Value** is the recorded one. The first line of a table is our function with its defaults.
+- **Our call** gives that number, with the relative error in the last column.
+- **Why it differs** is told against our defaults. In brackets: by how much the value changes through this alone;
+  *no effect here* means that on another input it may have one.
+
+The input of a table is in the file that stands above it:
+
+```python
+import numpy as np
+import torch
+import segloss
+
+file = np.load("tests/golden/{file}.npz")
+logits, target = torch.from_numpy(file["logits"]), torch.from_numpy(file["target"])
+present = torch.stack([(target == c).any() for c in range(logits.shape[1])])
+print({call})
+```
+"""
+HEADER = ["| implementation | value | our call, and why it differs | error |", "| --- | --- | --- | --- |"]
+
+
+def one_input_page(golden: Mapping[str, Golden], entries: Mapping[str, Entry], root: Path) -> str:
+    """The page; `entries` as for the pages of papers."""
+    found = tables({key: golden[key] for key in golden if key in entries}, root)
+    function, first = next(iter(found.items()))
+    lines = front_matter("One input, many values", "navigation")
+    example = f"segloss.{function}(logits, target)"
+    lines += [INTRODUCTION.strip().format(file=first[0][0].case.name, call=example), ""]
+    for function, some in found.items():
+        lines += [f"## {title(function)}", ""]
+        for table in some:
+            lines += [described(table, entries), "", *HEADER, *ours(function, table[0].case)]
+            lines += [*map(row, table), ""]
+    return "\n".join(lines)
+
+
+def title(function: str) -> str:
+    """The name of a loss as one writes it."""
+    found = " ".join(NAMES.get(word, word) for word in words(function).split())
+    return found[0].upper() + found[1:] + ("" if function.endswith("_loss") else " (measure)")
+
+
+def described(table: Sequence[Line], entries: Mapping[str, Entry]) -> str:
+    """What the input is, where it is, and the papers whose cases these are."""
+    case = table[0].case
+    batch, channels, *shape = case.numbers["logits"].shape
+    noun = {1: "signal", 2: "image", 3: "volume"}[len(shape)] + "s" * (batch != 1)
+    size, classes = " × ".join(map(str, shape)), f"{channels} classes" if channels > 1 else "one channel"
+    papers = ", ".join(
+        f"[{paper_name(entries[key])}](papers/{key}.md)" for key in dict.fromkeys(each.case.key for each in table)
+    )
+    return " ".join([f"{papers}: {batch} {noun} of {size}, {classes}, `{GOLDEN}/{case.name}.npz`.", absent(case)])
+
+
+def absent(case: Observed) -> str:
+    """Which classes are missing in which image; conventions differ most about these."""
+    logits, target = case.numbers["logits"], case.numbers["target"]
+    if target.ndim == logits.ndim and target.shape[1] == logits.shape[1] > 1:
+        return ""
+    labels = range(max(logits.shape[1], 2))
+    missing = [(c, b) for b, image in enumerate(target) for c in labels if not np.any(image == c)]
+    told = " and ".join(f"class {c} is not in image {b}" for c, b in missing)
+    return f"{told[0].upper()}{told[1:]}, both counted from 0." if told else "Every class is in every image."
+
+
+def ours(function: str, case: Observed) -> list[str]:
+    """Our function with its defaults, where it has one for every argument."""
+    call = f"{function}(logits, target)"
+    value = evaluate(call, case.numbers)
+    return [] if value is None else [f"| **segloss** | {shown(value)} | `{call}` | – |"]
+
+
+def row(line: Line) -> str:
+    """A recorded value, how to get it, and why it is another."""
+    recorded, result = line.case.case["source"], line.case.outcome
+    assert result
+    whose = ", the authors" if line.case.kind == "official" else ""
+    called = re.sub(r",(?! )", ", ", recorded["callable"] or "").replace("|", "\\|")
+    release = re.search(r"\((?:wheel )?(\d[\d.]*)\)$", recorded["file"] or "")
+    named = recorded if recorded["commit"] or not release else {**recorded, "commit": release[1]}
+    implementation = source_link(source(named)).replace("@]", "]")
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys(name for name, _ in line.case.calls))
+    call = f"`{line.call}`" if line.call else f"by {names}" if names else "yes"
+    call = {"passed": call, "not offered": "not reproduced"}.get(result.status, "**disagrees**")
+    cells = [
+        f"{implementation}{whose}<br>`{called}`",
+        shown(float(line.case.numbers["value"])),
+        f"{call}<br>{sentence(line.reasons)}",
+        error(result.value_error),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def shown(value: float) -> str:
+    """Six decimals, with a minus that does not break."""
+    return f"{value:.6f}".replace("-", "−")
+
+
+def sentence(reasons: Sequence[str]) -> str:
+    """Reasons one after the other."""
+    found = "; ".join(reason.rstrip(".") for reason in reasons)
+    return f"{found[0].upper()}{found[1:]}." if found else "Nothing differs."

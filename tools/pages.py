@@ -9,6 +9,7 @@ from segloss.core.vocabulary import COMMON
 from tools.catalogue import Catalogue
 from tools.families import FAMILIES
 from tools.modules import class_name, has_module
+from tools.one_input import one_input_page
 from tools.paper import (
     Entry,
     cited,
@@ -34,7 +35,8 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     bibtex = {key: catalogue.records[key].text for key in entries}
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
     modules = {path: class_name(f.name) for path, f in catalogue.functions.items() if has_module(f)}
-    return render(entries, bibtex, modules, cases)
+    one_input = one_input_page(catalogue.golden, entries, ROOT)
+    return {**render(entries, bibtex, modules, cases), "docs/one-input.md": one_input}
 
 
 def render(
