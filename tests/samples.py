@@ -11,7 +11,8 @@ from torch import Tensor
 
 CLASSES = {"binary": 1, "multiclass": 4, "multilabel": 3}
 SHAPES = {1: (26,), 2: (12, 10), 3: (7, 6, 5), 4: (5, 4, 3, 2)}
-LAYOUTS = {"logits": "BCS", "weight": "C", "label_distance": "CC", "distance": "BCS", "image": "B1S", "mask": "B1S"}
+LAYOUTS = {"logits": "BCS", "weight": "C", "label_distance": "CC", "distance": "BCS", "annotated": "BC", "share": "B"}
+LAYOUTS |= dict.fromkeys(("image", "mask", "weight_map"), "B1S")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class Case:
         """The same case with its channels in another order, and the labels renamed to match."""
         case = self.along("C", lambda tensor, axis: tensor.index_select(axis, torch.tensor(order)))
         renamed = torch.tensor(order).argsort()
-        return case.replace(target=renamed[case.target]) if self.task == "multiclass" else case
+        if self.task != "multiclass":
+            return case
+        labels = {name: renamed[tensor] for name, tensor in case.extras.items() if name == "partner"}
+        return case.replace(target=renamed[case.target], extras={**case.extras, **labels})
 
     def transposed(self) -> "Case":
         """The same case with its spatial axes in another order."""
@@ -75,7 +79,9 @@ class Case:
 
     def joined(self) -> "Case":
         """All images side by side in one."""
-        return self.along("B", lambda tensor, axis: torch.cat(tensor.split(1, axis), -1))
+        joined = self.along("B", lambda tensor, axis: torch.cat(tensor.split(1, axis), -1))
+        alike = {name: tensor[:1] for name, tensor in self.extras.items() if LAYOUTS.get(name) in ("B", "BC")}
+        return joined.replace(extras={**joined.extras, **alike})
 
 
 @functools.cache
@@ -135,11 +141,37 @@ def image(case: Case) -> Tensor:
     return (case.truth * shades).sum(1, keepdim=True) + torch.linspace(0, 0.5, case.logits.shape[-1])
 
 
+def weight_map(case: Case) -> Tensor:
+    """Weights that rise along every axis, and from image to image."""
+    axes = [torch.linspace(0.5, 2, size, dtype=case.logits.dtype) for size in case.logits.shape[2:]]
+    weights = torch.stack(torch.meshgrid(*axes, indexing="ij")).prod(0)
+    return torch.stack([weights + image for image in range(len(case.logits))]).unsqueeze(1)
+
+
+def annotated(case: Case) -> Tensor:
+    """Every class but the last."""
+    classes = case.logits.shape[1]
+    return (torch.arange(classes) < max(2, classes - 1)).repeat(len(case.logits), 1)
+
+
+def partner(case: Case) -> Tensor:
+    """The labels of the case again, so that the truth of both is the same."""
+    return case.target.clone()
+
+
+def share(case: Case) -> Tensor:
+    return torch.full((len(case.logits),), 0.7, dtype=case.logits.dtype)
+
+
 EXTRAS: dict[str, Callable[[Case], Tensor]] = {
     "weight": weight,
     "label_distance": label_distance,
     "distance": distance,
     "image": image,
+    "weight_map": weight_map,
+    "annotated": annotated,
+    "partner": partner,
+    "share": share,
 }
 
 

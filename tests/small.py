@@ -124,9 +124,23 @@ def overlap_loss(
     return logits.sum() * 0
 
 
-def prepared(target: Labels) -> Labels:
-    """Helper that prepares an input."""
-    return target
+def prepared(labels: Labels) -> Labels:
+    """Helper that prepares an input.
+
+    Args:
+        labels: Labels.
+
+    Returns:
+        The input.
+
+    References:
+        [oe2019overlap]
+
+    Examples:
+        >>> 1 + 1
+        2
+    """
+    return labels
 '''
 
 MEASURE = r'''"""Recall."""

@@ -134,6 +134,20 @@ def test_deep_supervision_takes_stacked_outputs_and_a_single_one(channel):
     torch.testing.assert_close(criterion(logits, target), segloss.dice_loss(logits, target))
 
 
+def test_deep_supervision_resamples_maps_and_nothing_else():
+    outputs, target = levels()
+    mask = torch.rand(2, 1, 8, 8) < 0.7
+    annotated = torch.tensor([[True, False, True], [True, True, True]])
+    seen = []
+
+    def criterion(logits, target, *, mask, annotated):
+        seen.append((mask.shape, annotated.shape))
+        return segloss.dice_loss(logits, target, mask=mask)
+
+    segloss.DeepSupervision(criterion)(outputs, target, mask=mask, annotated=annotated)
+    assert seen == [((2, 1, n, n), (2, 3)) for n in (8, 4, 2)]
+
+
 def test_labels_are_resampled_by_nearest_neighbour():
     labels = torch.tensor([[0, 0, 255, 255, 7, 7, 3, 3]])
     assert resample(labels, (4,)).tolist() == [[0, 255, 7, 3]]

@@ -8,7 +8,6 @@ from typing import Any
 from segloss.core.vocabulary import COMMON
 from tools.catalogue import Catalogue
 from tools.families import FAMILIES
-from tools.modules import class_name, has_module
 from tools.one_input import one_input_page
 from tools.paper import (
     Entry,
@@ -23,6 +22,7 @@ from tools.paper import (
     union,
 )
 from tools.render import escaped
+from tools.sources import Function
 from tools.verified import Case, summaries, verified
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,20 +34,19 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     entries = {key: {**entry.fields, "families": families[key]} for key, entry in catalogue.entries.items()}
     bibtex = {key: catalogue.records[key].text for key in entries}
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
-    modules = {path: class_name(f.name) for path, f in catalogue.functions.items() if has_module(f)}
     one_input = one_input_page(catalogue.golden, entries, ROOT)
-    return {**render(entries, bibtex, modules, cases), "docs/one-input.md": one_input}
+    return {**render(entries, bibtex, catalogue.functions, cases), "docs/one-input.md": one_input}
 
 
 def render(
     entries: Mapping[str, Entry],
     bibtex: Mapping[str, str],
-    modules: Mapping[str, str],
+    code: Mapping[str, Function],
     cases: Mapping[str, Sequence[Case]],
 ) -> dict[str, str]:
-    """The pages; `modules` maps a function's path to the name of its module form."""
+    """The pages; `code` has the functions by their paths."""
     found = {
-        f"docs/papers/{key}.md": paper_page(key, entries, bibtex[key], modules, cases.get(key, ())) for key in entries
+        f"docs/papers/{key}.md": paper_page(key, entries, bibtex[key], code, cases.get(key, ())) for key in entries
     }
     for family in dict.fromkeys(entry["family"] for entry in entries.values()):
         found[f"docs/families/{family}.md"] = family_page(family, entries)

@@ -1,13 +1,15 @@
 """The page of a paper, in Markdown."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
+from tools.modules import class_name, has_module
 from tools.render import escaped
+from tools.sources import Function
 from tools.verified import Case, not_offered_section, verified_section
 
 Entry = Mapping[str, Any]
@@ -19,6 +21,14 @@ INPUTS = {
     "binary": "logits, target = torch.randn(2, 1, {s}), torch.randint(2, (2, {s}))",
     "multilabel": "logits, target = torch.randn(2, 3, {s}), torch.rand(2, 3, {s}) > 0.5",
 }
+GIVEN = {
+    "instances": "torch.randint(4, (2, {s}))",
+    "weight_map": "1 + torch.rand(2, 1, {s})",
+    "annotated": "[[1], [1, 2]]",
+    "partner": "torch.randint(3, (2, {s}))",
+    "share": "0.4",
+}
+"""Inputs beyond logits and target, by the name of their parameter."""
 TASK_WORDS = {
     "binary": "binary (one channel, sigmoid)",
     "multiclass": "multiclass (softmax)",
@@ -130,21 +140,38 @@ def call(name: str, params: Mapping[str, Any], first: str = "") -> str:
     return f"{name}({', '.join(part for part in (first, keywords(params)) if part)})"
 
 
-def example(item: Item, module: str | None) -> str:
-    """Code that runs as it stands: the function with the paper's parameters and, of a loss, its module form."""
+def example(item: Item, function: Function, helpers: Sequence[Function] = ()) -> str:
+    """Code that runs as it stands: the function with the paper's parameters and, of a loss, its module form.
+
+    An input that one of the `helpers` prepares, as its name says, is prepared by it.
+    """
     task = next(task for task in INPUTS if task in item["task"])
     side = "32, 32" if 2 in item["dims"] else "16, 16, 16" if 3 in item["dims"] else "64"
     params = {"activation": "sigmoid"} if task == "multilabel" else {}
     params |= item.get("params", {})
-    name = short_name(item["function"])
+    required = [name for name in function.required if name not in params]
     lines = ["import torch", "import segloss", "", INPUTS[task].format(s=side)]
-    if module:
-        lines.append("loss = " + call(f"segloss.{name}", params, "logits, target"))
-        lines.append("criterion = " + call(f"segloss.{module}", params))
-        lines.append("assert criterion(logits, target) == loss")
+    for given in required:
+        lines += prepared(given, next((helper for helper in helpers if helper.name.endswith(given)), None), side)
+    inputs = ", ".join(["logits, target", *(f"{given}={given}" for given in required)])
+    if has_module(function):
+        lines.append("loss = " + call(f"segloss.{function.name}", params, inputs))
+        lines.append("criterion = " + call(f"segloss.{class_name(function.name)}", params))
+        lines.append(f"assert criterion({inputs}) == loss")
     else:
-        lines.append("score = " + call(f"segloss.{name}", params, "logits, target"))
+        lines.append("score = " + call(f"segloss.{function.name}", params, inputs))
     return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def prepared(given: str, helper: Function | None, side: str) -> Iterator[str]:
+    """How an input comes to be: by a helper from what that takes first, else at random."""
+    if helper is None:
+        yield f"{given} = {GIVEN[given].format(s=side)}"
+        return
+    first = helper.parameter_names[0]
+    if first != "target":
+        yield f"{first} = {GIVEN[first].format(s=side)}"
+    yield f"{given} = segloss.{helper.name}({first})"
 
 
 def facts(item: Item) -> str:
@@ -167,9 +194,16 @@ def facts(item: Item) -> str:
     return " ".join(sentences)
 
 
-def function_section(key: str, function: str, entries: Mapping[str, Entry], modules: Mapping[str, str]) -> list[str]:
+def documentation(function: str) -> list[str]:
+    """What the docstring of a function says."""
+    return [f"::: {function}", "    options:", "      heading_level: 2", ""]
+
+
+def function_section(
+    key: str, function: str, entries: Mapping[str, Entry], code: Function, helpers: Sequence[Function]
+) -> list[str]:
     """Documentation of a function, and the call that is the loss of this paper."""
-    lines = [f"::: {function}", "    options:", "      heading_level: 2", ""]
+    lines = documentation(function)
     lines += ["All other keywords mean [the same everywhere](../conventions.md#keywords).", ""]
     others = [k for k, entry in entries.items() if k != key and any(i["function"] == function for i in items(entry))]
     if others:
@@ -177,7 +211,7 @@ def function_section(key: str, function: str, entries: Mapping[str, Entry], modu
         lines += [f"Other papers with this function: {papers}.", ""]
     lines += ["**As in the paper**", ""]
     for item in (item for item in items(entries[key]) if item["function"] == function):
-        lines += [example(item, modules.get(function)), "", facts(item), ""]
+        lines += [example(item, code, helpers), "", facts(item), ""]
     return lines
 
 
@@ -238,9 +272,9 @@ def front_matter(title: str, *hide: str) -> list[str]:
 
 
 def paper_page(
-    key: str, entries: Mapping[str, Entry], bibtex: str, modules: Mapping[str, str], cases: Sequence[Case]
+    key: str, entries: Mapping[str, Entry], bibtex: str, functions: Mapping[str, Function], cases: Sequence[Case]
 ) -> str:
-    """The whole page; `modules` maps a function's path to the name of its module form."""
+    """The whole page, with the helpers among the functions that cite the paper."""
     entry = entries[key]
     family = [k for k, e in entries.items() if e["family"] == entry["family"]]
     at = family.index(key)
@@ -248,8 +282,11 @@ def paper_page(
     lines = front_matter(label(entry))
     lines += [f"# {escaped(entry['title'])}", "", escaped(", ".join(entry["authors"])) + "  "]
     lines += [f"*{escaped(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
+    helpers = [it for it in functions.values() if not it.is_loss and it.docstring and key in it.docstring.cited]
     for function in dict.fromkeys(item["function"] for item in items(entry)):
-        lines += function_section(key, function, entries, modules)
+        lines += function_section(key, function, entries, functions[function], helpers)
+    for helper in helpers:
+        lines += documentation(helper.import_path)
     lines += prose("Usage", entry.get("usage"))
     lines += verified_section(cases)
     lines += prose("Deviations", entry.get("deviations"))

@@ -8,7 +8,7 @@ from typing import Any
 from tools.catalogue import README, Catalogue
 from tools.entries import Entry
 from tools.families import FAMILIES
-from tools.modules import class_name, has_module, modules
+from tools.modules import WIDTH, class_name, has_module, modules
 from tools.sources import Function
 
 BEGIN, END = "<!-- catalogue:begin -->", "<!-- catalogue:end -->"
@@ -110,6 +110,7 @@ def package(catalogue: Catalogue) -> str:
         ("segloss.catalog", "cite"),
         ("segloss.core.combine", "Compound"),
         ("segloss.core.combine", "DeepSupervision"),
+        ("segloss.region.adaptive_f_beta", "AdaptiveFBetaLoss"),
         *((f"segloss.{function.family}", function.name) for function in functions),
         *(("segloss.modules", class_name(function.name)) for function in functions if has_module(function)),
     ]
@@ -128,4 +129,10 @@ def family_package(family: str, functions: Iterable[Function]) -> str:
 
 def exports(names: Iterable[tuple[str, str]]) -> str:
     """Imports that hand names on, in the order of the linter."""
-    return "\n".join(f"from {module} import {name} as {name}" for module, name in sorted(names))
+    return "\n".join(export(module, name) for module, name in sorted(names))
+
+
+def export(module: str, name: str) -> str:
+    """One import, on one line where that is not too long."""
+    line = f"from {module} import {name} as {name}"
+    return line if len(line) <= WIDTH else f"from {module} import (\n    {name} as {name},\n)"

@@ -51,6 +51,11 @@ class Function:
         """Names of the parameters, in order."""
         return [parameter.name for parameter in self.parameters]
 
+    @property
+    def required(self) -> list[str]:
+        """Names of the keywords without a default."""
+        return [parameter.name for parameter in self.parameters if parameter.keyword_only and not parameter.default]
+
     def problem(self, text: str, line: int | None = None) -> Problem:
         """A problem of this function."""
         return Problem(self.path, line or self.line, f"{self.name}: {text}")

@@ -65,7 +65,7 @@ def verified(golden: Golden, root: Path) -> list[Case]:
 def source(recorded: Mapping[str, str | None]) -> Source:
     """The source a case names."""
     kind = next(kind for kind in KINDS if (recorded["kind"] or "").startswith(kind))
-    return Source(kind, recorded["repo"] or "", (recorded["commit"] or "").split(" ")[-1])
+    return Source(kind, (recorded["repo"] or "").partition(" (")[0], (recorded["commit"] or "").split(" ")[-1])
 
 
 def summaries(cases: Sequence[Case]) -> Iterator[Summary]:

@@ -4,8 +4,11 @@ from torch.distributed import ProcessGroup as ProcessGroup
 
 from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
+from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.hardest import hardest as hardest
+from segloss.core.hardest import share_of as share_of
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight
@@ -26,12 +29,19 @@ from segloss.core.inputs import one_of as one_of
 from segloss.core.inputs import positive as positive
 from segloss.core.inputs import prepare as prepare
 from segloss.core.inputs import sum_dtype as sum_dtype
+from segloss.core.label_maps import LabelMap as LabelMap
+from segloss.core.label_maps import as_weight_map as as_weight_map
+from segloss.core.label_maps import label_maps as label_maps
 from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import soft_masks as soft_masks
 from segloss.core.masks import true_mask as true_mask
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
+from segloss.core.parts import class_part as class_part
+from segloss.core.parts import over_parts as over_parts
+from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
+from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
@@ -41,3 +51,5 @@ from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
+from segloss.core.weight_map import WeightMap as WeightMap
+from segloss.core.weight_map import flat_weight_map as flat_weight_map

@@ -100,11 +100,11 @@ class DeepSupervision(nn.Module):
         """The weighted sum over the outputs: a sequence, finest first, or stacked as (B, L, C, \\*S); or one output."""
         levels = _levels(outputs, target)
         weights = self._weights_of(len(levels))
-        values = []
+        space, values = target.shape[1:] if target.ndim < levels[0].ndim else target.shape[2:], []
         for weight, logits in zip(weights, levels, strict=True):
             if weight:
                 size = logits.shape[2:]
-                resized = {k: resample(v, size) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+                resized = {k: resample(v, size) if _is_map(v, space) else v for k, v in inputs.items()}
                 values.append((weight, self.criterion(logits, resample(target, size), **resized)))
         if not values:
             raise ValueError("weights must not all be 0")
@@ -129,6 +129,11 @@ def resample(x: Tensor, size: Sequence[int]) -> Tensor:
     flat = x.reshape(x.shape[0], -1, *x.shape[-len(size) :])
     kind = x.dtype if x.is_floating_point() else torch.float64
     return F.interpolate(flat.to(kind), tuple(size), mode="nearest-exact").to(x.dtype).reshape(*lead, *size)
+
+
+def _is_map(x: Any, space: Sequence[int]) -> bool:
+    """Whether an input has a value for every voxel."""
+    return isinstance(x, Tensor) and x.ndim > len(space) and x.shape[-len(space) :] == tuple(space)
 
 
 def _levels(outputs: Tensor | Sequence[Tensor], target: Tensor) -> list[Tensor]:

@@ -61,6 +61,11 @@ def prepare(
             "target must be class indices or a boolean (B, C, *S), since this loss has no soft labels; "
             f"got {target.dtype}"
         )
+    if not soft and act == "softmax" and _is_dense(logits, target):
+        raise ValueError(
+            "target must be class indices where a softmax makes the classes exclude each other, "
+            f"got {target.dtype} {tuple(target.shape)}"
+        )
     key = ("inputs", id(logits), id(target), id(mask), ignore_index, act)
     return shared(key, lambda: _prepared(logits, target, act, ignore_index, mask))
 

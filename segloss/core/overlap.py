@@ -7,7 +7,7 @@ which, and how the losses of images and classes are to be reduced.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -16,6 +16,7 @@ from segloss.core.inputs import (
     Absent,
     Activation,
     ClassWeight,
+    Inputs,
     Labels,
     Logits,
     Mask,
@@ -26,7 +27,7 @@ from segloss.core.inputs import (
     class_weight,
     prepare,
 )
-from segloss.core.sums import Sums, Terms, class_sums, count
+from segloss.core.sums import LogP, Sums, Terms, class_sums, count
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class Evidence:
         tp: Soft true positives, $\sum p g$.
         n: Number of voxels that count.
         terms: Sums of the terms asked for, each (B, C).
-        log_p: Log-probability of the truth at every voxel, where asked for.
+        likelihood: Log-probability of the truth at every voxel, where asked for.
         weight: Weight of each class among those that take part.
         group: Process group over which means are taken; None where the sums are those of the whole group already.
+        batch: Whether the sums are those of the whole batch, of all `ranks` together.
         dtype: Type of the logits, in which the loss is returned.
+        inputs: The checked inputs.
     """
 
     p: Sums
@@ -52,12 +55,15 @@ class Evidence:
     tp: Sums
     n: Float[Tensor, "B 1"]
     terms: tuple[Sums, ...]
-    log_p: Float[Tensor, "B K N"] | None
+    likelihood: LogP | None
     weight: Float[Tensor, " C"] | None
     absent: Absent
     reduction: Reduction
     group: ProcessGroup | None
+    batch: bool
+    ranks: ProcessGroup | None
     dtype: torch.dtype
+    inputs: Inputs
 
     @property
     def fp(self) -> Sums:
@@ -68,6 +74,17 @@ class Evidence:
     def fn(self) -> Sums:
         r"""Soft false negatives, $\sum (1 - p) g$."""
         return self.g - self.tp
+
+    @property
+    def log_p(self) -> LogP:
+        """The log-probability of the truth at every voxel, 0 where ignored."""
+        if self.likelihood is None:
+            raise ValueError("likelihood=True gives the log-probabilities")
+        return self.likelihood
+
+    def pooled(self, of_images: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "B ..."]:
+        """Sums of images, added up over the batch where the class sums are."""
+        return _pooled(of_images, self.ranks) if self.batch else of_images
 
 
 def evidence(
@@ -107,7 +124,13 @@ def evidence(
     sums, log_p = class_sums(x, terms, cost, likelihood=likelihood)
     n = count(x)
     if batch:
-        sums, n = (all_sum(v.sum(0, keepdim=True), group) for v in (sums, n))
+        sums, n = _pooled(sums, group), _pooled(n, group)
     p, tp, g, *rest = sums[:, :, classes].unbind(1)
     remaining = None if batch else group
-    return Evidence(p, g, tp, n, tuple(rest), log_p, of_class, absent, reduction, remaining, logits.dtype)
+    return Evidence(
+        p, g, tp, n, tuple(rest), log_p, of_class, absent, reduction, remaining, batch, group, logits.dtype, x
+    )
+
+
+def _pooled(of_images: Shaped[Tensor, "B ..."], ranks: ProcessGroup | None) -> Shaped[Tensor, "1 ..."]:
+    return all_sum(of_images.sum(0, keepdim=True), ranks)

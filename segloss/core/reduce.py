@@ -19,18 +19,25 @@ def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
 
 def power(base: Tensor, exponent: float) -> Tensor:
     """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
+    if exponent > 1:
+        return base.clamp(min=0) ** exponent
     there = base > torch.finfo(base.dtype).eps
     return torch.where(there, torch.where(there, base, 1.0) ** exponent, 0.0)
 
 
 def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
     """Reduce the losses of images and classes as `e` says."""
+    return mean_over_classes(*counted_classes(loss, e), e.reduction, e.dtype, e.group)
+
+
+def counted_classes(loss: Float[Tensor, "B C"], e: Evidence) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+    """The losses under the policy for absent classes, and by how much each counts."""
     counted = torch.ones_like(loss) if e.weight is None else e.weight.expand_as(loss)
     if e.absent == "skip":
         counted = counted * (e.g > 0)
     elif e.absent == "penalise":
         loss = torch.where(e.g > 0, loss, e.p / e.n.clamp(min=1))
-    return mean_over_classes(loss, counted * (e.n > 0), e.reduction, e.dtype, e.group)
+    return loss, counted * (e.n > 0)
 
 
 def over_images(loss: Float[Tensor, " B"], e: Evidence) -> Value:

@@ -16,7 +16,7 @@ from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
 from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype, sum_dtype
-from segloss.core.pair import pair_gradient_, pair_sums
+from segloss.core.pair import pair_gradient_, pair_log_p_, pair_sums
 from segloss.core.sharing import is_sharing, shared
 
 Term = Callable[[Any, Any], Tensor]
@@ -94,9 +94,10 @@ class _Pass(Function):
         for at, work in blocks(logits):
             here, label = part(valid, at), labels[at]
             if _is_pair(logits, how):
-                pair = pair_sums(logits[at], label, here, work, log_p[at] if how.likelihood else None)
+                if how.likelihood:
+                    pair_log_p_(log_p[at], logits[at], label, here, work)
                 if sums is not None:
-                    sums[at[0]] += pair
+                    sums[at[0]] += pair_sums(logits[at], label, here, work)
                 continue
             p = predicted(logits[at], here, how.activation, work)
             if how.likelihood:

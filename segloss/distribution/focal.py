@@ -1,32 +1,28 @@
 """Focal loss: cross-entropy that turns away from what is already right."""
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
+import torch.nn.functional as F
 
 from segloss.core import (
     Activation,
+    Balance,
     HardLabels,
-    Inputs,
     Logits,
     Mask,
     ProcessGroup,
     Reduction,
     Value,
-    can_look_at,
+    balance_of,
     check_reduction,
     log_likelihood,
     not_negative,
     over_voxels,
+    pointwise,
     positive,
     power,
     prepare,
     true_mask,
 )
-
-Balance = float | Sequence[float] | Float[Tensor, " C"]
 
 
 def focal_loss(
@@ -46,8 +42,8 @@ def focal_loss(
     $$L_i = -\alpha_i\,(1 - p_i)^\gamma \log p_i$$
 
     $p_i$ is the probability of the truth at voxel $i$: of its class under softmax, of each channel's own yes or no
-    under sigmoid. The factor is differentiated. $\gamma = 0$ is cross-entropy. The mean is over voxels (and channels under
-    sigmoid); weights $\alpha_i$ are not normalised, and the paper divides the sum by the number of objects instead.
+    under sigmoid. The factor is differentiated. $\gamma = 0$ is cross-entropy. The mean is over voxels (and channels
+    under sigmoid) and does not divide by the weights $\alpha_i$; the paper divides the sum by the number of objects.
 
     Args:
         gamma: Focusing exponent $\gamma$.
@@ -76,8 +72,7 @@ def focal_loss(
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     balance = balance_of(alpha, x)
-    log_p = log_likelihood(x)
-    loss = -power(-log_p.expm1(), gamma) * log_p
+    loss = pointwise(lambda log_p: -power(-log_p.expm1(), gamma) * log_p, log_likelihood(x))
     return over_voxels(loss if balance is None else balance * loss, x, reduction, group)
 
 
@@ -127,26 +122,10 @@ def focal_star_loss(
     if logits.shape[1] > 1 and not x.dense:
         raise ValueError(f"target must be boolean (B, C, *S) where logits have {logits.shape[1]} channels")
     balance = balance_of(alpha, x)
-    g = true_mask(x)
-    margin = gamma * torch.where(g, x.logits, -x.logits) + shift
-    loss = torch.nn.functional.softplus(-margin.to(torch.promote_types(margin.dtype, torch.float32))) / gamma
+    z = x.logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if x.valid is not None:
+        z = z.masked_fill(~x.valid, 0)
+    loss = F.softplus(-gamma * torch.where(true_mask(x), z, -z) - shift) / gamma
     if x.valid is not None:
         loss = loss.masked_fill(~x.valid, 0)
     return over_voxels(loss if balance is None else balance * loss, x, reduction, group)
-
-
-def balance_of(alpha: Balance | None, x: Inputs) -> Tensor | None:
-    """The price of every voxel, (B, K, N); None where all cost 1."""
-    if alpha is None:
-        return None
-    classes, exclusive = x.logits.shape[1], x.activation == "softmax"
-    each = torch.as_tensor(alpha, dtype=torch.float32, device=x.logits.device)
-    if each.ndim and each.shape != (classes,):
-        raise ValueError(f"alpha must be a number or of length {classes}, one a class, got shape {tuple(each.shape)}")
-    if can_look_at(each) and not bool(((each >= 0) & (each <= 1)).all()) and not (each.ndim and exclusive):
-        raise ValueError(f"alpha must be from 0 to 1, got {alpha}")
-    if exclusive:
-        label = x.labels.long() if x.valid is None else x.labels.long().masked_fill(~x.valid, 0)
-        return each[label] if each.ndim else torch.where(label > 0, each, 1 - each)
-    each = each.view(-1, 1)
-    return torch.where(true_mask(x), each, 1 - each)

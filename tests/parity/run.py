@@ -45,16 +45,18 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
         return Outcome(name, "not offered", kind, reason=reason)
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         recorded: dict[str, Any] = dict(file)
-    logits = torch.from_numpy(recorded["logits"]).requires_grad_(case["differentiable"])
+    differentiable = case.get("differentiable", True)
+    logits = torch.from_numpy(recorded["logits"]).requires_grad_(differentiable)
+    extras = {given: torch.from_numpy(recorded[given]) for given in case.get("extras", ())}
     try:
-        value = run(case, logits, torch.from_numpy(recorded["target"]))
+        value = run(case, logits, torch.from_numpy(recorded["target"]), extras)
     except (ValueError, TypeError, KeyError) as error:
         return Outcome(name, "failed", kind, reason=f"{type(error).__name__}: {error}")
 
     expected = float(recorded["value"])
     value_error = abs(value.item() - expected) / max(abs(expected), 1e-12)
     passed, grad_error = value_error <= max(case["rtol"], 1e-7), None
-    if case["differentiable"]:
+    if differentiable:
         value.backward()
         assert logits.grad is not None
         grad = recorded["grad"]

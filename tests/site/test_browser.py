@@ -24,7 +24,16 @@ FLAGS = (
     "--no-first-run",
 )
 PAPER = "papers/salehi2017tversky/"
-PAGES = ("", "catalog/", PAPER, "papers/berman2018lovasz/", "families/region/", "conventions/", "translation/")
+PAGES = (
+    "",
+    "catalog/",
+    PAPER,
+    "papers/berman2018lovasz/",
+    "families/region/",
+    "conventions/",
+    "translation/",
+    "one-input/",
+)
 
 
 class Quiet(SimpleHTTPRequestHandler):

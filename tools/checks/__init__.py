@@ -39,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     docstrings.backslashes,
     docstrings.references,
     docstrings.examples,
+    docstrings.helpers,
     docstrings.nothing_is_left_to_fill_in,
     values.every_entry_has_values,
     values.every_folder_has_cases,

@@ -108,6 +108,25 @@ def examples(catalogue: Catalogue) -> Iterator[Problem]:
             yield function.problem("Examples has none that runs; begin its lines with >>>", section.line)
 
 
+def helpers(catalogue: Catalogue) -> Iterator[Problem]:
+    """Every public function that is no loss tells how to call it and which paper it helps, whose page shows it."""
+    for function in catalogue.functions.values():
+        docstring = function.docstring
+        if function.is_loss or docstring is None or not docstring.summary:
+            continue
+        missing = [name for name in ("Returns", "References", "Examples") if name not in docstring.sections]
+        if missing:
+            told = f"prepares an input and has no section {', '.join(missing)}"
+            yield function.problem(f"{told}; add it, or begin the name with _ if it is not for users", docstring.line)
+            continue
+        for name in function.parameter_names:
+            if name not in docstring.arguments and name not in catalogue.common:
+                yield function.problem(f"parameter {name!r} is not described under Args", docstring.line)
+        if not any(key in catalogue.entries or key in catalogue.records for key in docstring.cited):
+            line = docstring.sections["References"].line
+            yield function.problem("References must name the key of an entry, whose page shows the function", line)
+
+
 def nothing_is_left_to_fill_in(catalogue: Catalogue) -> Iterator[Problem]:
     """What `new` left to be written is written."""
     for function in catalogue.functions.values():

@@ -1,6 +1,6 @@
 """The words of a recorded case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -9,11 +9,12 @@ Case = dict[str, Any]
 
 
 class Words:
-    """The parameters of a case; every one must be taken."""
+    """The parameters of a case, every one of which must be taken, and its further inputs."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, extras: Mapping[str, Tensor] | None = None) -> None:
         self.case = case
         self.left = dict(case["params"])
+        self.extras = extras or {}
         self.repo = case["source"]["repo"] or ""
 
     def take(self, name: str, otherwise: Any = None) -> Any:

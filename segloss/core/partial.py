@@ -1,0 +1,168 @@
+"""Partial labels: images in which only some classes are annotated, and the background stands for all others."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TypeGuard
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from segloss.core.exclusive import exclusive
+from segloss.core.inputs import (
+    Activation,
+    HardLabels,
+    Logits,
+    Mask,
+    Reduction,
+    can_look_at,
+    class_range,
+    prepare,
+)
+from segloss.core.masks import soft_masks
+from segloss.core.overlap import Evidence, evidence
+from segloss.core.reduce import ratio
+
+Annotated = Bool[Tensor, "B C"] | Collection[int] | Sequence[Collection[int]]
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Checked inputs of which the labels may be partial.
+
+    Attributes:
+        scores: Logits in the type voxels are computed in, 0 where ignored; logarithms of what were probabilities.
+        labels: Class indices; what is not annotated is background.
+        mask: Voxels that count, None where all do.
+        known: Annotated classes of each image, background among them.
+    """
+
+    scores: Float[Tensor, "B C *S"]
+    labels: Integer[Tensor, "B 1 *S"]
+    mask: Bool[Tensor, "B 1 *S"] | None
+    known: Bool[Tensor, "B C"]
+
+    @property
+    def is_partial(self) -> Bool[Tensor, " B"]:
+        """Whether a class is not annotated."""
+        return ~self.known.all(1)
+
+    def merged(self) -> Float[Tensor, "B C *S"]:
+        """Logits under whose softmax the background has the probability of all that it stands for, together."""
+        known = self._of_voxels(self.known)
+        others = ~known
+        others[:, 0] = True
+        background = self.scores.masked_fill(~others, -torch.inf).logsumexp(1, keepdim=True)
+        return torch.cat([background, self.scores[:, 1:].masked_fill(~known[:, 1:], -torch.inf)], 1)
+
+    def excluded(self) -> Bool[Tensor, "B C *S"]:
+        """Where a class is known not to be: outside its own region if it is annotated, else within those that are."""
+        classes = torch.arange(self.scores.shape[1], device=self.labels.device)
+        elsewhere = self.labels != self._of_voxels(classes.unsqueeze(0))
+        return torch.where(self._of_voxels(self.known), elsewhere, self.labels > 0)
+
+    def mask_of_partial(self) -> Bool[Tensor, "B 1 *S"]:
+        """Voxels that count, of the images that are annotated in part."""
+        here = self._of_voxels(self.is_partial.unsqueeze(1)).expand_as(self.labels)
+        return here if self.mask is None else here & self.mask
+
+    def merged_evidence(
+        self, include_background: bool, batch: bool, group: ProcessGroup | None, reduction: Reduction
+    ) -> Evidence:
+        """Sums and log-probabilities of the merged classes."""
+        return evidence(
+            self.merged(),
+            self.labels,
+            "softmax",
+            include_background,
+            mask=self.mask,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+            likelihood=True,
+        )
+
+    def excluded_dice(
+        self, smooth: float, include_background: bool, batch: bool, group: ProcessGroup | None, reduction: Reduction
+    ) -> tuple[Float[Tensor, "B C"], Evidence]:
+        """The overlap of each class with where it is excluded, 0 where nothing counts, and the sums it is made of."""
+        e = evidence(
+            self.scores,
+            self.excluded(),
+            "softmax",
+            include_background,
+            mask=self.mask,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+        return ratio(2 * e.tp + smooth, e.p + e.g + smooth, empty=0.0) * (e.n > 0), e
+
+    def excluded_log(self, smooth: float, include_background: bool) -> Float[Tensor, "B 1 N"]:
+        """The logarithm of what each class is given where it is excluded, summed over classes; 0 where ignored."""
+        p, excluded = soft_masks(prepare(self.scores, self.excluded(), activation="softmax", mask=self.mask))
+        first = class_range(self.scores, include_background).start
+        return ((p + smooth).log() * excluded)[:, first:].sum(1, keepdim=True)
+
+    def _of_voxels(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape, *[1] * (self.scores.ndim - 2))
+
+
+def partial_labels(
+    logits: Logits,
+    target: HardLabels,
+    annotated: Annotated,
+    activation: Activation = "auto",
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+) -> Partial:
+    """Check the inputs of a loss for partial labels."""
+    x = exclusive(logits, target, activation, ignore_index, mask)
+    known = annotated_classes(annotated, logits)
+    labels = x.labels * known.gather(1, x.labels[:, 0]).unsqueeze(1)
+    valid = None if x.valid is None else x.spatial(x.valid)
+    return Partial(x.spatial(x.logits), x.spatial(labels), valid, known)
+
+
+def annotated_classes(annotated: Annotated, logits: Logits) -> Bool[Tensor, "B C"]:
+    """The annotated classes of each image, and the background; every image must have another."""
+    images, classes = logits.shape[:2]
+    if isinstance(annotated, Tensor):
+        if annotated.dtype != torch.bool or annotated.shape != (images, classes):
+            raise ValueError(
+                f"annotated must be boolean {(images, classes)}, one row an image, or sets of labels, "
+                f"got {annotated.dtype} {tuple(annotated.shape)}"
+            )
+        if can_look_at(annotated) and not bool(annotated[:, 1:].any(1).all()):
+            raise ValueError("annotated must name a class besides the background in every image")
+        known = annotated.to(logits.device, non_blocking=True)
+    else:
+        sets = _sets(annotated, images)
+        if unknown := sorted({label for labels in sets for label in labels if not 0 <= label < classes}):
+            raise ValueError(f"annotated names {unknown}, but there are classes 0 to {classes - 1}")
+        if not all(any(label > 0 for label in labels) for labels in sets):
+            raise ValueError("annotated must name a class besides the background in every image")
+        rows = [[label in labels for label in range(classes)] for labels in sets]
+        known = torch.tensor(rows, dtype=torch.bool).to(logits.device, non_blocking=True)
+    return known | (torch.arange(classes, device=logits.device) == 0)
+
+
+def _sets(annotated: Collection[int] | Sequence[Collection[int]], images: int) -> list[set[int]]:
+    """The labels of each image; labels that are named once hold for all."""
+    if not isinstance(annotated, Collection) or isinstance(annotated, str):
+        raise TypeError(f"annotated must be sets of labels, one an image, got {type(annotated).__name__}")
+    found = list(annotated)
+    if all(_is_label(label) for label in found):
+        return [{label for label in found if _is_label(label)}] * images
+    sets = [set(labels) for labels in found if isinstance(labels, Collection)]
+    if len(sets) < len(found) or not all(_is_label(label) for labels in sets for label in labels):
+        raise TypeError(f"annotated must be labels or sets of labels, got {annotated}")
+    if len(sets) != images:
+        raise ValueError(f"annotated must hold one set of labels an image, {images}, got {len(sets)}")
+    return sets
+
+
+def _is_label(x: object) -> TypeGuard[int]:
+    return isinstance(x, Integral) and not isinstance(x, bool)

@@ -1,0 +1,110 @@
+"""Tilted cross-entropy: an average that leans towards the worst classes or voxels."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core import (
+    Activation,
+    HardLabels,
+    Inputs,
+    Logits,
+    Mask,
+    Reduction,
+    Value,
+    check_reduction,
+    log_likelihood,
+    one_of,
+    prepare,
+    ratio,
+    sum_dtype,
+)
+
+
+def tilted_cross_entropy_loss(
+    logits: Logits,
+    target: HardLabels,
+    *,
+    t: float = 1.0,
+    level: Literal["class", "voxel"] = "class",
+    activation: Activation = "auto",
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Cross-entropy of each class, averaged with a tilt towards the largest.
+
+    $$L = \frac{1}{t} \log \frac{1}{|\mathcal C|} \sum_{c \in \mathcal C} e^{t L_c}, \qquad
+    L_c = -\frac{1}{N_c} \sum_{i:\, y_i = c} \log p_{ic}$$
+
+    $\mathcal C$ are the classes that occur in the batch, $N_c$ the voxels of class $c$ in it; one channel stands for
+    two classes. With $t \to \infty$ it is the largest $L_c$, with $t = 0$ their mean, and a negative $t$ leans towards
+    the smallest.
+
+    Args:
+        t: Tilt $t$.
+        level: What is tilted: `"class"` the losses of classes, as above; `"voxel"` those of all voxels in place of the
+            $L_c$.
+
+    Returns:
+        A scalar of at least 0. The whole batch has one value, which `reduction="none"` gives with shape (1,).
+
+    Raises:
+        ValueError: If `t` is not finite, `level` is unknown, classes overlap, or an input has the wrong shape, type or
+            values.
+
+    References:
+        [szabo2021tilted]
+
+    Examples:
+        >>> logits = torch.tensor([[[2.0, 2.0, 2.0, 2.0]]])
+        >>> target = torch.tensor([[1, 1, 1, 0]])
+        >>> tilted_cross_entropy_loss(logits, target, t=0.0)
+        tensor(1.1269)
+        >>> tilted_cross_entropy_loss(logits, target, t=1.0)
+        tensor(1.5607)
+        >>> tilted_cross_entropy_loss(logits, target, t=1.0, level="voxel")
+        tensor(1.0814)
+    """
+    if not abs(t) < float("inf"):
+        raise ValueError(f"t must be finite, got {t}")
+    one_of("level", level, ("class", "voxel"))
+    check_reduction(reduction)
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
+    if logits.shape[1] > 1 and (x.dense or x.activation == "sigmoid"):
+        raise ValueError(
+            f"target must be class indices, of classes that exclude each other, got {target.dtype} "
+            f"{tuple(target.shape)} with activation {x.activation!r}"
+        )
+    loss = -log_likelihood(x).to(sum_dtype(logits.device))
+    if level == "class":
+        loss, counted = _of_classes(loss, x)
+    else:
+        counted = torch.ones_like(loss, dtype=torch.bool) if x.valid is None else x.valid
+    value = _tilted_mean(loss, counted, t).to(logits.dtype)
+    return value.reshape(1) if reduction == "none" else value
+
+
+def _of_classes(loss: Float[Tensor, "B 1 N"], x: Inputs) -> tuple[Float[Tensor, " C"], Bool[Tensor, " C"]]:
+    """The mean loss of each class, and whether the class occurs."""
+    label = x.labels.long().flatten()
+    there = torch.ones_like(label, dtype=loss.dtype)
+    if x.valid is not None:
+        label, there = label.masked_fill(~x.valid.flatten(), 0), x.valid.flatten().to(loss.dtype)
+    none = loss.new_zeros(max(x.logits.shape[1], 2))
+    voxels = none.scatter_add(0, label, there)
+    return ratio(none.scatter_add(0, label, loss.flatten()), voxels, empty=0.0), voxels > 0
+
+
+def _tilted_mean(loss: Float[Tensor, "*N"], counted: Bool[Tensor, "*N"], t: float) -> Float[Tensor, ""]:
+    """The tilted mean of the losses that count, from the largest exponent down; 0 where none counts."""
+    number = counted.sum().clamp(min=1)
+    if t == 0:
+        return torch.where(counted, loss, 0).sum() / number
+    tilted = t * loss
+    top = tilted.detach().masked_fill(~counted, -torch.inf).amax()
+    top = torch.where(top > -torch.inf, top, 0)
+    rest = torch.where(counted, tilted - top, 0).expm1().sum() / number
+    return (top + rest.log1p()) / t
