@@ -264,7 +264,7 @@ def row(line: Line) -> str:
     named = recorded if recorded["commit"] or not release else {**recorded, "commit": release[1]}
     implementation = source_link(source(named)).replace("@]", "]")
     names = ", ".join(f"`{name}`" for name in dict.fromkeys(name for name, _ in line.case.calls))
-    call = f"`{line.call}`" if line.call else f"by {names}" if names else "yes"
+    call = f"`{line.call}`" if line.call else f"values of {names}, put together" if names else "yes"
     call = {"passed": call, "not offered": "not reproduced"}.get(result.status, "**disagrees**")
     cells = [
         f"{implementation}{whose}<br>`{called}`",
