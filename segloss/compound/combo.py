@@ -72,20 +72,9 @@ def combo_loss(
     not_negative(smooth=smooth)
     check_logits(logits)
     classes = logits.shape[1]
+    how = activation, True, None, "smooth", ignore_index, mask, batch, group, reduction
     e = evidence(
-        logits,
-        target,
-        activation,
-        True,
-        None,
-        "smooth",
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=(_rejected,) if classes > 1 and activation != "sigmoid" else (),
-        likelihood=True,
+        logits, target, *how, terms=(_rejected,) if classes > 1 and activation != "sigmoid" else (), likelihood=True
     )
     if e.log_p.shape[1] < classes:
         (rejected,) = e.terms

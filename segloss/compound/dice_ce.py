@@ -72,20 +72,8 @@ def dice_ce_loss(
         tensor(1.1931)
     """
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        likelihood=True,
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, likelihood=True)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     if log_dice:
         dice = -(1 - dice).clamp(min=1e-30).log()

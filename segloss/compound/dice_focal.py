@@ -95,21 +95,8 @@ def dice_focal_loss(
     one_of("class_reduction", class_reduction, ("mean", "sum"))
     if not 0 <= clamp < 0.5:
         raise ValueError(f"clamp must be at least 0 and below 1/2, got {clamp}")
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=(lambda p, g: p**2 + g**2,) if squared else (),
-        likelihood=True,
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, terms=(lambda p, g: p**2 + g**2,) if squared else (), likelihood=True)
     x, add = e.inputs, class_reduction == "sum"
     size = e.terms[0] if squared else e.p + e.g
     dice = class_part(1 - ratio(2 * e.tp + smooth, size + smooth), e, add=add)

@@ -77,20 +77,8 @@ def dice_topk_loss(
     if not 0 < k <= 1:
         raise ValueError(f"k must be above 0 and at most 1, got {k}")
     not_negative(dice_weight=dice_weight, topk_weight=topk_weight, smooth=smooth)
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        None,
-        reduction,
-        likelihood=True,
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
+    e = evidence(logits, target, *how, likelihood=True)
     number = share_of(count(e.inputs).sum() * e.log_p.shape[1], k)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     kept, of_class = hardest(e.log_p, number), weight_of(weight, e.inputs)

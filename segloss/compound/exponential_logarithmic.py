@@ -81,20 +81,8 @@ def exponential_logarithmic_loss(
     """
     positive(gamma_dice=gamma_dice, gamma_ce=gamma_ce)
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        None,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        likelihood=True,
-    )
+    how = activation, include_background, None, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, likelihood=True)
     of_voxel = weight_of(weight, e.inputs)
     dice = ratio(2 * e.tp + smooth, e.p + e.g + smooth).clamp(min=torch.finfo(e.tp.dtype).tiny)
     of_class = power(-dice.log(), gamma_dice)

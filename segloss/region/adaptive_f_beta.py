@@ -81,20 +81,8 @@ def generalised_f_beta_loss(
         tensor(0.5000)
     """
     not_negative(alpha_p=alpha_p, alpha_n=alpha_n, beta=beta, smooth=smooth)
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=COUNTS,
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, terms=COUNTS)
     return over_classes(1 - _score(e, alpha_p, alpha_n, beta**2, smooth), e)
 
 

@@ -104,19 +104,7 @@ def squared_dice_loss(
         tensor(0.3333)
     """
     not_negative(smooth=smooth)
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=(lambda p, g: p**2 + g**2,),
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, terms=(lambda p, g: p**2 + g**2,))
     (squares,) = e.terms
     return over_classes(1 - ratio(2 * e.tp + smooth, squares + smooth), e)

@@ -67,19 +67,7 @@ def noise_robust_dice_loss(
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma must be from 1 to 2, got {gamma}")
     n = 2 if squared else 1
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=(lambda p, g: (p - g).abs() ** gamma, lambda p, g: p**n + g**n),
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, terms=(lambda p, g: (p - g).abs() ** gamma, lambda p, g: p**n + g**n))
     error, size = e.terms
     return over_classes(ratio(error, size + smooth, empty=0.0), e)

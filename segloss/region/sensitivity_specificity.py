@@ -63,20 +63,8 @@ def sensitivity_specificity_loss(
     not_negative(r=r, smooth=smooth)
     if r > 1:
         raise ValueError(f"r must be at most 1, got {r}")
-    e = evidence(
-        logits,
-        target,
-        activation,
-        include_background,
-        weight,
-        absent,
-        ignore_index,
-        mask,
-        batch,
-        group,
-        reduction,
-        terms=(lambda p, g: (g - p) ** 2 * g, lambda p, g: (g - p) ** 2 * (1 - g)),
-    )
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    e = evidence(logits, target, *how, terms=(lambda p, g: (g - p) ** 2 * g, lambda p, g: (g - p) ** 2 * (1 - g)))
     on, off = e.terms
     sensitivity = ratio(on, e.g + smooth, empty=0.0)
     specificity = ratio(off, e.n - e.g + smooth, empty=0.0)
