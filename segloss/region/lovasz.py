@@ -29,6 +29,8 @@ from segloss.core import (
     sum_dtype,
 )
 
+Order = Integer[Tensor, "R N"]
+
 
 def lovasz_softmax_loss(
     logits: Logits,
@@ -79,22 +81,28 @@ def lovasz_softmax_loss(
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
     present = torch.stack([_pooled(_truth(x, c), batch).any(1) for c in classes], 1)
 
-    def class_loss(p: Float[Tensor, "B C N"], c: int) -> Float[Tensor, " R"]:
+    of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
+
+    def class_loss(p: Float[Tensor, "B C N"], c: int, order: Order | None) -> tuple[Float[Tensor, " R"], Order]:
         truth = _pooled(_truth(x, c), batch)
         error = truth.to(p.dtype).sub_(_pooled(p[:, c], batch)).abs_()
-        jump = _jumps(error, truth)
+        order = _descending(error) if order is None else order
+        jump = _jumps(order, truth, error.dtype)
         loss = _inner(error, jump)
         p[:, c] = torch.where(truth, jump.neg(), jump).view_as(p[:, c])
-        return loss
+        return loss, order
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
+        order = None
         for k, c in enumerate(classes):
             if absent == "skip" and can_look_at(p) and not present[:, k].any():
                 p[:, c] = 0
-            else:
-                loss[:, k] = class_loss(p, c)
+            else:  # of two classes each is wrong by as much as the other: one order for both
+                loss[:, k], found = class_loss(p, c, order)
+                order = found if of_two else None
+                del found
         return loss
 
     loss = piecewise_linear(x, extension)
@@ -155,7 +163,7 @@ def lovasz_hinge_loss(
             margin = (1 - _pooled(scores[:, c], batch) * sign).relu()
             if x.valid is not None:
                 margin = margin.masked_fill(~_pooled(x.valid[:, 0], batch), 0)
-            jump = _jumps(margin, truth)
+            jump = _jumps(_descending(margin), truth, margin.dtype)
             loss.append(_inner(margin, jump))
             scores[:, c] = torch.where(margin > 0, -sign * jump, 0).view_as(scores[:, c])
         return torch.stack(loss, 1)
@@ -164,18 +172,17 @@ def lovasz_hinge_loss(
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
 
 
-def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Tensor, "R N"]:
-    """The rise of the Jaccard loss as each voxel joins the wrong ones, in decreasing order of error.
+def _jumps(order: Order, truth: Bool[Tensor, "R N"], dtype: torch.dtype) -> Float[Tensor, "R N"]:
+    """The rise of the Jaccard loss as each voxel joins the wrong ones in this order.
 
     Every loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another adds 1 to the
     union.
     """
-    order = _descending(error)
     hit = truth.gather(1, order)
     inter = hit.cumsum(1, dtype=torch.int32)
     size = inter[:, -1:].clone()
-    inter = inter.neg_().add_(size).to(error.dtype)
-    union = hit.logical_not().cumsum(1, dtype=torch.int32).add_(size).to(error.dtype)
+    inter = inter.neg_().add_(size).to(dtype)
+    union = hit.logical_not().cumsum(1, dtype=torch.int32).add_(size).to(dtype)
     inter /= union
     inter /= union.sub_(1)
     jump = torch.where(hit, union.add_(1).reciprocal_(), inter, out=inter)
@@ -183,7 +190,7 @@ def _jumps(error: Float[Tensor, "R N"], truth: Bool[Tensor, "R N"]) -> Float[Ten
     return union.scatter_(1, order, jump)
 
 
-def _descending(error: Float[Tensor, "R N"]) -> Integer[Tensor, "R N"]:
+def _descending(error: Float[Tensor, "R N"]) -> Order:
     """The order of decreasing error; errors are not negative.
 
     On the CPU, error and place of a voxel are packed into one integer, so that NumPy's vectorised sort does the work:
