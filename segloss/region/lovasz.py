@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core import (
@@ -28,8 +28,6 @@ from segloss.core import (
     prepare,
     sum_dtype,
 )
-
-Order = Integer[Tensor, "R N"]
 
 
 def lovasz_softmax_loss(
@@ -83,26 +81,20 @@ def lovasz_softmax_loss(
 
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
 
-    def class_loss(p: Float[Tensor, "B C N"], c: int, order: Order | None) -> tuple[Float[Tensor, " R"], Order]:
-        truth = _pooled(_truth(x, c), batch)
-        error = truth.to(p.dtype).sub_(_pooled(p[:, c], batch)).abs_()
-        order = _descending(error) if order is None else order
-        jump = _jumps(order, truth, error.dtype)
-        loss = _inner(error, jump)
-        p[:, c] = torch.where(truth, jump.neg(), jump).view_as(p[:, c])
-        return loss, order
-
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
-        order = None
+        work, found = _Extension(p, batch), False
         for k, c in enumerate(classes):
             if absent == "skip" and can_look_at(p) and not present[:, k].any():
                 p[:, c] = 0
-            else:  # of two classes each is wrong by as much as the other: one order for both
-                loss[:, k], found = class_loss(p, c, order)
-                order = found if of_two else None
-                del found
+                continue
+            truth = _pooled(_truth(x, c), batch)
+            work.error.view_as(p[:, c]).copy_(_truth(x, c)).sub_(p[:, c]).abs_()
+            if not (of_two and found):  # of two classes each is wrong by as much as the other: one order for both
+                work.sort()
+            loss[:, k], found = work.value(truth), True
+            p[:, c] = torch.where(truth, work.jump.neg(), work.jump).view_as(p[:, c])
         return loss
 
     loss = piecewise_linear(x, extension)
@@ -157,53 +149,68 @@ def lovasz_hinge_loss(
 
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         loss = []
+        work = _Extension(scores, batch)
         for c in range(scores.shape[1]):
             truth = _pooled(_truth(x, c), batch)
             sign = 2 * truth.to(scores.dtype) - 1
-            margin = (1 - _pooled(scores[:, c], batch) * sign).relu()
+            margin = torch.sub(1, _pooled(scores[:, c], batch) * sign, out=work.error).relu_()
             if x.valid is not None:
-                margin = margin.masked_fill(~_pooled(x.valid[:, 0], batch), 0)
-            jump = _jumps(_descending(margin), truth, margin.dtype)
-            loss.append(_inner(margin, jump))
-            scores[:, c] = torch.where(margin > 0, -sign * jump, 0).view_as(scores[:, c])
+                margin.masked_fill_(~_pooled(x.valid[:, 0], batch), 0)
+            work.sort()
+            loss.append(work.value(truth))
+            scores[:, c] = torch.where(margin > 0, -sign * work.jump, 0).view_as(scores[:, c])
         return torch.stack(loss, 1)
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
 
 
-def _jumps(order: Order, truth: Bool[Tensor, "R N"], dtype: torch.dtype) -> Float[Tensor, "R N"]:
-    """The rise of the Jaccard loss as each voxel joins the wrong ones in this order.
+class _Extension:
+    """The Lovász extension of the Jaccard loss at the errors of one class after the other, in the same memory.
 
-    Every loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another adds 1 to the
-    union.
+    Attributes:
+        error: How wrong each voxel is; not negative.
+        jump: By how much the Jaccard loss rises as each voxel joins the wrong ones, in decreasing order of error.
     """
-    hit = truth.gather(1, order)
-    inter = hit.cumsum(1, dtype=torch.int32)
-    size = inter[:, -1:].clone()
-    inter = inter.neg_().add_(size).to(dtype)
-    union = hit.logical_not().cumsum(1, dtype=torch.int32).add_(size).to(dtype)
-    inter /= union
-    inter /= union.sub_(1)
-    jump = torch.where(hit, union.add_(1).reciprocal_(), inter, out=inter)
-    jump[:, :1] = torch.where(size == 0, 1, jump[:, :1])
-    return union.scatter_(1, order, jump)
 
+    def __init__(self, p: Float[Tensor, "B C N"], batch: bool) -> None:
+        images, _, voxels = p.shape
+        shape = (1, images * voxels) if batch else (images, voxels)
+        self.error, self.jump, self.inter = (p.new_empty(shape) for _ in range(3))
+        self.order = p.new_empty(shape, dtype=torch.int64)
 
-def _descending(error: Float[Tensor, "R N"]) -> Order:
-    """The order of decreasing error; errors are not negative.
+    def sort(self) -> None:
+        """Find the order of decreasing error.
 
-    On the CPU, error and place of a voxel are packed into one integer, so that NumPy's vectorised sort does the work:
-    the bits of floating numbers that are not negative sort as the numbers do.
-    """
-    if not can_look_at(error) or error.dtype != torch.float32:
-        return error.sort(1, descending=True).indices
-    key = torch.empty_like(error, dtype=torch.int64)
-    low, high = key.view(torch.int32).unflatten(1, (-1, 2)).unbind(2)[:: 1 if sys.byteorder == "little" else -1]
-    torch.bitwise_not(error.view(torch.int32), out=high)
-    low.copy_(torch.arange(error.shape[1], dtype=torch.int32))
-    key.numpy().sort(1)
-    return key.bitwise_and_(2**32 - 1)
+        On the CPU, error and place of a voxel are packed into one integer, so that NumPy's vectorised sort does the
+        work: the bits of floating numbers that are not negative sort as the numbers do.
+        """
+        if not can_look_at(self.error) or self.error.dtype != torch.float32:
+            self.order = self.error.sort(1, descending=True).indices
+            return
+        halves = self.order.view(torch.int32).unflatten(1, (-1, 2)).unbind(2)
+        place, bits = halves if sys.byteorder == "little" else halves[::-1]
+        torch.bitwise_not(self.error.view(torch.int32), out=bits)
+        place.copy_(torch.arange(place.shape[1], dtype=torch.int32, out=self.inter.view(torch.int32)[0]))
+        self.order.numpy().sort(1)
+        self.order.bitwise_and_(2**32 - 1)
+
+    def value(self, truth: Bool[Tensor, "R N"]) -> Float[Tensor, " R"]:
+        """The value, which leaves the jumps.
+
+        Every Jaccard loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another
+        adds 1 to the union.
+        """
+        hit, inter, union = truth.gather(1, self.order), self.inter, self.jump
+        size = torch.cumsum(hit, 1, dtype=inter.dtype, out=inter)[:, -1:].clone()
+        inter.neg_().add_(size)
+        torch.cumsum(hit.logical_not(), 1, dtype=union.dtype, out=union).add_(size)
+        inter /= union
+        inter /= union.sub_(1)
+        torch.where(hit, union.add_(1).reciprocal_(), inter, out=inter)
+        inter[:, :1] = torch.where(size == 0, 1, inter[:, :1])
+        self.jump.scatter_(1, self.order, inter)
+        return torch.mul(self.error, self.jump, out=inter).sum(1, dtype=sum_dtype(inter.device))
 
 
 def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
@@ -220,7 +227,3 @@ def _seen(x: Inputs, batch: bool) -> Bool[Tensor, "R 1"]:
 
 def _pooled(v: Tensor, batch: bool) -> Tensor:
     return v.reshape(1, -1) if batch else v
-
-
-def _inner(a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
-    return (a * b).sum(1, dtype=sum_dtype(a.device))
