@@ -41,17 +41,14 @@ def pair_gradient_(
     """Write the gradient of the priced sums and log-probabilities into `out`."""
     p, g = _opposed(logits, labels, valid, work)
     foreground, truth = p[:, :1], g[:, 1:]
-    likely = None if rise is None else (truth - foreground).mul_(rise)
-    if price is None:
-        slope = likely
-    else:
+    slope = 0.0 if rise is None else (truth - foreground).mul_(rise)
+    if price is not None:
         of_p, of_tp, _ = price.to(p.dtype).unbind(1)
         constant = (of_p.diff(dim=1) - of_tp[:, :1]).unsqueeze(-1)
-        slope = truth.mul_(of_tp.sum(1).view(-1, 1, 1)).add_(constant).mul_(foreground).mul_(p[:, 1:])
-        slope = slope if likely is None else slope.add_(likely)
-    assert slope is not None
+        overlap = truth.mul_(of_tp.sum(1).view(-1, 1, 1)).add_(constant).mul_(foreground).mul_(p[:, 1:])
+        slope = overlap if rise is None else overlap.add_(slope)
     out[:, 1:] = slope
-    out[:, :1] = slope.neg_()
+    out[:, :1] = -slope
 
 
 def _difference(logits: Block, work: Work) -> Block:

@@ -90,7 +90,8 @@ class _Pass(Function):
         images, classes, voxels = logits.shape
         kinds = 3 + len(how.terms) + (how.cost is not None)
         sums = logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device)) if how.sums else None
-        log_p = logits.new_empty(images, _channels(logits, how), voxels, dtype=compute_dtype(logits.dtype))
+        channels = _channels(logits, how) if how.likelihood else 0
+        log_p = logits.new_empty(images, channels, voxels, dtype=compute_dtype(logits.dtype))
         for at, work in blocks(logits):
             here, label = part(valid, at), labels[at]
             if _is_pair(logits, how):

@@ -78,7 +78,6 @@ def lovasz_softmax_loss(
     classes = class_range(logits, include_background)
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
     present = torch.stack([_pooled(_truth(x, c), batch).any(1) for c in classes], 1)
-
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
@@ -90,11 +89,12 @@ def lovasz_softmax_loss(
                 p[:, c] = 0
                 continue
             truth = _pooled(_truth(x, c), batch)
-            work.error.view_as(p[:, c]).copy_(_truth(x, c)).sub_(p[:, c]).abs_()
+            work.error.view_as(p[:, c]).copy_(truth.view_as(p[:, c])).sub_(p[:, c]).abs_()
             if not (of_two and found):  # of two classes each is wrong by as much as the other: one order for both
                 work.sort()
             loss[:, k], found = work.value(truth), True
-            p[:, c] = torch.where(truth, work.jump.neg(), work.jump).view_as(p[:, c])
+            falls = torch.neg(work.jump, out=work.inter)
+            p[:, c] = torch.where(truth, falls, work.jump, out=falls).view_as(p[:, c])
         return loss
 
     loss = piecewise_linear(x, extension)
@@ -171,13 +171,15 @@ class _Extension:
     Attributes:
         error: How wrong each voxel is; not negative.
         jump: By how much the Jaccard loss rises as each voxel joins the wrong ones, in decreasing order of error.
+        inter: Room to work in.
     """
 
     def __init__(self, p: Float[Tensor, "B C N"], batch: bool) -> None:
         images, _, voxels = p.shape
         shape = (1, images * voxels) if batch else (images, voxels)
-        self.error, self.jump, self.inter = (p.new_empty(shape) for _ in range(3))
-        self.order = p.new_empty(shape, dtype=torch.int64)
+        space = p.new_empty(5, *shape)
+        self.error, self.jump, self.inter = space[2:]
+        self.order = space[:2].view(-1).view(torch.int64)[: images * voxels].view(shape)
 
     def sort(self) -> None:
         """Find the order of decreasing error.
@@ -204,10 +206,11 @@ class _Extension:
         hit, inter, union = truth.gather(1, self.order), self.inter, self.jump
         size = torch.cumsum(hit, 1, dtype=inter.dtype, out=inter)[:, -1:].clone()
         inter.neg_().add_(size)
-        torch.cumsum(hit.logical_not(), 1, dtype=union.dtype, out=union).add_(size)
+        miss = hit.logical_not_()
+        torch.cumsum(miss, 1, dtype=union.dtype, out=union).add_(size)
         inter /= union
         inter /= union.sub_(1)
-        torch.where(hit, union.add_(1).reciprocal_(), inter, out=inter)
+        torch.where(miss, inter, union.add_(1).reciprocal_(), out=inter)
         inter[:, :1] = torch.where(size == 0, 1, inter[:, :1])
         self.jump.scatter_(1, self.order, inter)
         return torch.mul(self.error, self.jump, out=inter).sum(1, dtype=sum_dtype(inter.device))
