@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet '$(TORCH)'
-	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[docs,test]'
+	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[docs,test,topology,skeleton,fast]'
 	@touch $@
 
 site: $(STAMP)
