@@ -8,6 +8,9 @@ from torch import Tensor
 
 from segloss.core import evidence, hard_masks, log_likelihood, piecewise_linear, power, prepare, ratio, soft_masks
 from segloss.core.blocks import SIZE, blocks
+from segloss.core.masks import true_mask
+from segloss.core.sums import class_sums, voxel_sums
+from segloss.core.truth import focused
 
 TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
 BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
@@ -144,6 +147,67 @@ def test_log_likelihood_has_derivatives_of_both_orders(shape, activation):
 
     assert torch.autograd.gradcheck(function, logits)
     assert torch.autograd.gradgradcheck(function, logits)
+
+
+def priced(log_p: Tensor) -> Tensor:
+    """A loss of a voxel that is not linear in its cross-entropy."""
+    return -((1 - log_p.exp()) ** 1.5) * log_p
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 3, 4), (1, 40, 6)], ids=str)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+@pytest.mark.parametrize("joint", [False, True], ids=["alone", "with all else"])
+def test_sums_by_truth_are_the_definition(shape, activation, dense, joint):
+    if activation == "softmax" and (dense or shape[1] == 1):
+        activation = "sigmoid"
+    logits, target = sample(shape, dense=dense)
+    target = target > 0.5 if dense else target
+    mask = torch.rand(shape[0], 1, *shape[2:]) < 0.6
+    x = logits.sigmoid() if activation == "none" else logits
+    log_p = log_truth(x, target, mask, activation)
+    inputs = prepare(x, target, activation=activation, mask=mask)
+    truths = true_mask(inputs)
+    if not inputs.is_joint:
+        truths = torch.stack([truths, ~truths & mask.flatten(2)], 1)
+    theirs = (priced(log_p).unsqueeze(1) * truths.view(shape[0], -1, *truths.shape[-2:])).sum(-1)
+    if joint:
+        sums, likelihood, ours = class_sums(inputs, likelihood=True, voxel=focused(1.5))
+        parts, others = (
+            (ours, likelihood, sums[:, 1]),
+            (theirs, log_p, naive(x, as_float(target, x), mask, activation)[2]),
+        )
+        ours, theirs = (torch.cat([part.flatten() for part in each]) for each in (parts, others))
+    else:
+        ours = voxel_sums(inputs, focused(1.5))
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+
+
+def as_float(target: Tensor, x: Tensor) -> Tensor:
+    return target.to(x.dtype) if target.dtype == torch.bool else target
+
+
+@pytest.mark.parametrize(("shape", "activation"), [((1, 1, 5), "auto"), ((2, 2, 4), "auto"), ((1, 3, 2, 3), "softmax")])
+def test_sums_by_truth_have_derivatives_of_both_orders(shape, activation):
+    logits, target = sample(shape, dense=False)
+
+    def function(x):
+        e = evidence(x, target, activation, voxel=focused(3.0))
+        return e.losses, e.tp.square()
+
+    assert torch.autograd.gradcheck(function, logits)
+    assert torch.autograd.gradgradcheck(function, logits)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.5])
+@pytest.mark.parametrize("clamp", [0.0, 0.1])
+def test_slope_is_the_derivative_of_the_value(gamma, clamp):
+    ce = torch.tensor([1e-3, 0.05, 0.3, 1.0, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    loss = focused(gamma, clamp)
+    theirs = torch.autograd.grad(loss.value(-torch.expm1(-ce), ce).sum(), ce)[0]
+    torch.testing.assert_close(loss.slope(-torch.expm1(-ce), ce), theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

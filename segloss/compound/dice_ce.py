@@ -1,6 +1,7 @@
 """Dice and cross-entropy added up."""
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Absent,
     Activation,
     ClassWeight,
@@ -15,8 +16,7 @@ from segloss.core import (
     not_negative,
     over_parts,
     ratio,
-    voxel_part,
-    weight_of,
+    truth_part,
 )
 
 
@@ -73,9 +73,9 @@ def dice_ce_loss(
     """
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, likelihood=True)
+    e = evidence(logits, target, *how, voxel=CROSS_ENTROPY)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     if log_dice:
         dice = -(1 - dice).clamp(min=1e-30).log()
-    ce = voxel_part(-e.log_p, e, weight=weight_of(weight, e.inputs))
+    ce = truth_part(e, weight=weight)
     return over_parts(dice_weight * dice + ce_weight * ce, e)

@@ -1,9 +1,6 @@
 """Dice and the focal loss added up."""
 
-import math
 from typing import Literal
-
-from torch import Tensor
 
 from segloss.core import (
     Absent,
@@ -16,19 +13,16 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
-    balance_of,
     class_part,
     evidence,
+    focused,
     not_negative,
     one_of,
     over_parts,
-    pointwise,
-    power,
+    prices_of,
     ratio,
-    voxel_part,
-    weight_of,
+    truth_part,
 )
-from segloss.core.blocks import kept
 
 
 def dice_focal_loss(
@@ -95,23 +89,10 @@ def dice_focal_loss(
     one_of("class_reduction", class_reduction, ("mean", "sum"))
     if not 0 <= clamp < 0.5:
         raise ValueError(f"clamp must be at least 0 and below 1/2, got {clamp}")
+    terms = (lambda p, g: p**2 + g**2,) if squared else ()
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, terms=(lambda p, g: p**2 + g**2,) if squared else (), likelihood=True)
-    x, add = e.inputs, class_reduction == "sum"
-    size = e.terms[0] if squared else e.p + e.g
+    e = evidence(logits, target, *how, terms=terms, voxel=focused(gamma, clamp))
+    size, add = e.terms[0] if squared else e.p + e.g, class_reduction == "sum"
     dice = class_part(1 - ratio(2 * e.tp + smooth, size + smooth), e, add=add)
-
-    def focal(log_p: Tensor) -> Tensor:
-        if clamp:
-            log_p = log_p.clamp(math.log(clamp), math.log1p(-clamp))
-        return -power(-log_p.expm1(), gamma) * log_p
-
-    of_voxel = kept(pointwise(focal, e.log_p), x.valid)
-    balance, of_class = balance_of(alpha, x), weight_of(weight, x)
-    if balance is not None:
-        of_voxel = balance * of_voxel
-    if not add:
-        voxels = voxel_part(of_voxel, e, weight=of_class)
-    else:
-        voxels = voxel_part(of_voxel if of_class is None else of_class * of_voxel, e, channels=1)
+    voxels = truth_part(e, price=prices_of(alpha, e.inputs), weight=weight, add=add)
     return over_parts(dice_weight * dice + focal_weight * voxels, e)

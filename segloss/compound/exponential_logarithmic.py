@@ -12,16 +12,16 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
+    VoxelLoss,
     class_part,
+    class_weight,
     evidence,
     not_negative,
     over_parts,
-    pointwise,
     positive,
     power,
     ratio,
-    voxel_part,
-    weight_of,
+    truth_part,
 )
 
 
@@ -82,10 +82,9 @@ def exponential_logarithmic_loss(
     positive(gamma_dice=gamma_dice, gamma_ce=gamma_ce)
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
     how = activation, include_background, None, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, likelihood=True)
-    of_voxel = weight_of(weight, e.inputs)
+    powered = VoxelLoss(value=lambda q, ce: power(ce, gamma_ce), slope=lambda q, ce: gamma_ce * power(ce, gamma_ce - 1))
+    e = evidence(logits, target, *how, voxel=powered)
     dice = ratio(2 * e.tp + smooth, e.p + e.g + smooth).clamp(min=torch.finfo(e.tp.dtype).tiny)
-    of_class = power(-dice.log(), gamma_dice)
-    ce = pointwise(lambda log_p: power(-log_p, gamma_ce), e.log_p)
-    ce = voxel_part(ce if of_voxel is None else of_voxel * ce, e)
-    return over_parts(dice_weight * class_part(of_class, e) + ce_weight * ce, e)
+    of_class = class_part(power(-dice.log(), gamma_dice), e)
+    price = None if weight is None else class_weight(weight, logits).unsqueeze(0)
+    return over_parts(dice_weight * of_class + ce_weight * truth_part(e, price=price), e)

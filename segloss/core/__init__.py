@@ -4,6 +4,7 @@ from torch.distributed import ProcessGroup as ProcessGroup
 
 from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
+from segloss.core.balance import prices_of as prices_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
@@ -39,17 +40,23 @@ from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
 from segloss.core.parts import over_parts as over_parts
+from segloss.core.parts import truth_part as truth_part
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
+from segloss.core.pointwise import power as power
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images
+from segloss.core.reduce import over_truths as over_truths
 from segloss.core.reduce import over_voxels as over_voxels
-from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
+from segloss.core.sums import voxel_sums as voxel_sums
+from segloss.core.truth import CROSS_ENTROPY as CROSS_ENTROPY
+from segloss.core.truth import VoxelLoss as VoxelLoss
+from segloss.core.truth import focused as focused
 from segloss.core.weight_map import WeightMap as WeightMap
 from segloss.core.weight_map import flat_weight_map as flat_weight_map

@@ -13,11 +13,11 @@ from segloss.core.masks import true_mask
 Balance = float | Sequence[float] | Float[Tensor, " C"]
 
 
-def balance_of(alpha: Balance | None, x: Inputs) -> Float[Tensor, "B K N"] | None:
-    """The price of every voxel; None where all cost 1.
+def prices_of(alpha: Balance | None, x: Inputs) -> Float[Tensor, "K C"] | None:
+    """The price of each truth; None where all cost 1.
 
-    A number prices the foreground, one minus it the background. A sequence prices each true class under softmax, and
-    the yes of each channel under sigmoid.
+    The truth is a class under softmax, K = 1, and the yes or no of a channel under sigmoid, K = 2. A number prices the
+    foreground, one minus it the background. A sequence prices each class, or the yes of each channel.
     """
     if alpha is None:
         return None
@@ -25,16 +25,26 @@ def balance_of(alpha: Balance | None, x: Inputs) -> Float[Tensor, "B K N"] | Non
     each = torch.as_tensor(alpha, dtype=dtype)
     if each.ndim and each.shape != (classes,):
         raise ValueError(f"alpha must be a number or of length {classes}, one a class, got shape {tuple(each.shape)}")
-    exclusive = _is_exclusive(x)
-    of_classes = exclusive and each.ndim > 0
+    of_classes = x.is_joint and each.ndim > 0
     if can_look_at(each) and not bool(((each >= 0) & ((each <= 1) | of_classes)).all()):
         raise ValueError(f"alpha must be {'at least 0' if of_classes else 'from 0 to 1'}, got {alpha}")
-    each = each.to(device, non_blocking=True)
+    each = each.to(device, non_blocking=True).expand(classes)
     if of_classes:
-        return each[_labels(x)]
-    foreground = x.labels > 0 if exclusive else true_mask(x)
-    each = each.view(-1, 1)
-    return torch.where(foreground, each, 1 - each)
+        return each.unsqueeze(0)
+    if x.is_joint:
+        return torch.cat([1 - each[:1], each[1:]]).unsqueeze(0)
+    return torch.stack([each, 1 - each])
+
+
+def balance_of(alpha: Balance | None, x: Inputs) -> Float[Tensor, "B K N"] | None:
+    """The price of every voxel by its truth; None where all cost 1."""
+    price = prices_of(alpha, x)
+    if price is None:
+        return None
+    if x.is_joint:
+        return price[0][_labels(x)]
+    yes, no = price.unsqueeze(-1)
+    return torch.where(true_mask(x), yes, no)
 
 
 def weight_of(weight: ClassWeight | None, x: Inputs) -> Float[Tensor, "B K N"] | None:
@@ -45,13 +55,8 @@ def weight_of(weight: ClassWeight | None, x: Inputs) -> Float[Tensor, "B K N"] |
     if weight is None:
         return None
     each = class_weight(weight, x.logits).to(compute_dtype(x.logits.dtype))
-    of_voxel = each[_labels(x)] if _is_exclusive(x) else each.view(-1, 1).expand(x.logits.shape)
+    of_voxel = each[_labels(x)] if x.is_joint else each.view(-1, 1).expand(x.logits.shape)
     return kept(of_voxel, x.valid)
-
-
-def _is_exclusive(x: Inputs) -> bool:
-    """Whether a voxel belongs to one class."""
-    return x.activation == "softmax" or (x.activation == "none" and not x.dense and x.logits.shape[1] > 1)
 
 
 def _labels(x: Inputs) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 from segloss.core.blocks import kept
 from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare
 from segloss.core.overlap import Evidence
-from segloss.core.reduce import power, ratio
+from segloss.core.pointwise import power
+from segloss.core.reduce import ratio
 from segloss.core.sums import Term
 
 

@@ -36,6 +36,17 @@ class Inputs:
     dense: bool
     shape: torch.Size
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether a voxel has one true class among several, and not a yes or no for each channel."""
+        several = self.logits.shape[1] > 1
+        return several and (self.activation == "softmax" or (self.activation == "none" and not self.dense))
+
+    @property
+    def outputs(self) -> int:
+        """Number of yes or no, or of joint, decisions at a voxel."""
+        return 1 if self.is_joint else self.logits.shape[1]
+
     def spatial(self, x: Shaped[Tensor, "B K N"]) -> Shaped[Tensor, "B K *S"]:
         """`x` with its spatial axes unfolded."""
         return x.unflatten(2, self.shape[2:])

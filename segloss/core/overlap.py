@@ -27,7 +27,9 @@ from segloss.core.inputs import (
     class_weight,
     prepare,
 )
-from segloss.core.sums import LogP, Sums, Terms, class_sums, count
+from segloss.core.likelihood import ByTruth, LogP
+from segloss.core.sums import Sums, class_sums, count
+from segloss.core.truth import Terms, VoxelLoss
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Evidence:
         n: Number of voxels that count.
         terms: Sums of the terms asked for, each (B, C).
         likelihood: Log-probability of the truth at every voxel, where asked for.
+        losses: Sums of a loss over the voxels of each truth, where asked for: see `voxel_sums`.
+        truths: Numbers of these voxels, the background's included.
         weight: Weight of each class among those that take part.
         group: Process group over which means are taken; None where the sums are those of the whole group already.
         batch: Whether the sums are those of the whole batch, of all `ranks` together.
@@ -56,6 +60,8 @@ class Evidence:
     n: Float[Tensor, "B 1"]
     terms: tuple[Sums, ...]
     likelihood: LogP | None
+    losses: ByTruth | None
+    truths: ByTruth
     weight: Float[Tensor, " C"] | None
     absent: Absent
     reduction: Reduction
@@ -103,6 +109,7 @@ def evidence(
     terms: Terms = (),
     cost: Float[Tensor, "C C"] | None = None,
     likelihood: bool = False,
+    voxel: VoxelLoss | None = None,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
 
@@ -112,7 +119,8 @@ def evidence(
     """
     check_reduction(reduction)
     check_absent(absent)
-    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=not likelihood)
+    soft = not likelihood and voxel is None
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=soft)
     if cost is not None and (x.dense or x.activation == "sigmoid"):
         raise ValueError(
             f"target must be class indices, of classes that exclude each other, got {target.dtype} "
@@ -121,14 +129,31 @@ def evidence(
     classes = slice(class_range(logits, include_background).start, None)
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
-    sums, log_p = class_sums(x, terms, cost, likelihood=likelihood)
+    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel)
     n = count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)
+        losses = None if losses is None else _pooled(losses, group)
     p, tp, g, *rest = sums[:, :, classes].unbind(1)
-    remaining = None if batch else group
+    every = sums[:, 2]
+    truths = every.unsqueeze(1) if x.is_joint else torch.stack([every, n - every], 1)
     return Evidence(
-        p, g, tp, n, tuple(rest), log_p, of_class, absent, reduction, remaining, batch, group, logits.dtype, x
+        p=p,
+        g=g,
+        tp=tp,
+        n=n,
+        terms=tuple(rest),
+        likelihood=log_p,
+        losses=losses,
+        truths=truths,
+        weight=of_class,
+        absent=absent,
+        reduction=reduction,
+        group=None if batch else group,
+        batch=batch,
+        ranks=group,
+        dtype=logits.dtype,
+        inputs=x,
     )
 
 

@@ -1,4 +1,4 @@
-"""The sums of two classes that exclude each other, from one difference of logits instead of a softmax."""
+"""Two classes that exclude each other, from one difference of logits instead of a softmax."""
 
 import torch
 import torch.nn.functional as F
@@ -7,61 +7,70 @@ from torch import Tensor
 
 from segloss.core.blocks import Block, kept
 from segloss.core.inputs import sum_dtype
+from segloss.core.likelihood import ByTruth, LogP
+from segloss.core.truth import VoxelLoss
 
-Work = tuple[Block, Block]
 
+class Pair:
+    """A block, in the arrays of `work`.
 
-def pair_sums(logits: Block, labels: Tensor, valid: Tensor | None, work: Work) -> Float[Tensor, "B 3 2"]:
-    """The sums of p, p g and g of both classes.
-
-    It is the errors that are added up, not the hits, so that a rare class comes out as exact as a common one.
+    `g` is the truth of both classes, zero where ignored, `q` the probability of the wrong class and `error` its logit.
+    Errors are what is added up, not hits, so that a rare class comes out as exact as a common one.
     """
-    p, g = _opposed(logits, labels, valid, work)
-    wrong = torch.einsum("bcn,bcn->bc", p, g).to(sum_dtype(p.device))
-    size = g.sum(2).to(wrong.dtype)
-    missed = wrong.flip(1)
-    return torch.stack([size - wrong + missed, size - wrong, size], 1)
 
+    def __init__(self, logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block]) -> None:
+        """Take the truth, and the difference of the logits towards the wrong class."""
+        (x, g), (first, second) = work, logits.tensor_split(2, 1)
+        self.error, self.q = x.tensor_split(2, 1)
+        self.background, self.foreground = g.tensor_split(2, 1)
+        torch.sub(1, self.foreground.copy_(labels), out=self.background)
+        margin = torch.sub(second, first, out=self.q) if logits.dtype == x.dtype else self.q.copy_(second).sub_(first)
+        margin = kept(margin, valid, in_place=True)
+        torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
+        torch.sigmoid(self.error, out=self.q)
+        self.g, self.valid = kept(g, valid, in_place=True), valid
 
-def pair_log_p_(out: Tensor, logits: Block, labels: Tensor, valid: Tensor | None, work: Work) -> None:
-    """Write the log-probability of the truth into `out`."""
-    margin, sign = _difference(logits, work), work[1][:, 1:].copy_(labels).mul_(2).sub_(1)
-    out.copy_(kept(F.logsigmoid(margin.mul_(sign)), valid))
+    def sums(self) -> Float[Tensor, "B 3 2"]:
+        """The sums of p, p g and g of both classes."""
+        missed = self._by_class(self.q)
+        size = self.g.sum(2).to(missed.dtype)
+        hit = size - missed
+        return torch.stack([hit + missed.flip(1), hit, size], 1)
 
+    def log_p(self) -> LogP:
+        """The log-probability of the truth."""
+        return kept(F.softplus(self.error).neg_(), self.valid)
 
-def pair_gradient_(
-    out: Block,
-    logits: Block,
-    labels: Tensor,
-    valid: Tensor | None,
-    price: Float[Tensor, "B K 2"] | None,
-    rise: Float[Tensor, "B 1 N"] | None,
-    work: Work,
-) -> None:
-    """Write the gradient of the priced sums and log-probabilities into `out`."""
-    p, g = _opposed(logits, labels, valid, work)
-    foreground, truth = p[:, :1], g[:, 1:]
-    slope = 0.0 if rise is None else (truth - foreground).mul_(rise)
-    if price is not None:
-        of_p, of_tp, _ = price.to(p.dtype).unbind(1)
-        constant = (of_p.diff(dim=1) - of_tp[:, :1]).unsqueeze(-1)
-        overlap = truth.mul_(of_tp.sum(1).view(-1, 1, 1)).add_(constant).mul_(foreground).mul_(p[:, 1:])
-        slope = overlap if rise is None else overlap.add_(slope)
-    out[:, 1:] = slope
-    out[:, :1] = -slope
+    def losses(self, f: VoxelLoss) -> ByTruth:
+        """The sums of a loss over the voxels of each class."""
+        return self._by_class(f.value(self.q, F.softplus(self.error))).unsqueeze(1)
 
+    def gradient_(
+        self,
+        out: Block,
+        of_sums: Float[Tensor, "B K 2"] | None,
+        rise: LogP | None,
+        priced: tuple[ByTruth, VoxelLoss] | None,
+    ) -> None:
+        """Write the gradient of the priced sums, log-probabilities and losses into `out`."""
+        q = self.q
+        slope = torch.zeros_like(q) if rise is None else (self.foreground - self.background).mul_(rise)
+        if of_sums is not None:
+            of_p, of_tp, _ = of_sums.to(q.dtype).unbind(1)
+            constant = of_p.diff(dim=1)
+            slope = slope.addcmul_(self._of_class(constant - of_tp[:, :1], constant + of_tp[:, 1:]), 1 - q)
+        if priced is not None:
+            price, f = priced
+            of_background, of_foreground = price[:, 0].to(q.dtype).tensor_split(2, 1)
+            slope = slope.addcmul_(self._of_class(of_background, -of_foreground), f.slope(q, F.softplus(self.error)))
+        background, foreground = out.tensor_split(2, 1)
+        torch.mul(slope, q, out=foreground)
+        torch.neg(foreground, out=background)
 
-def _difference(logits: Block, work: Work) -> Block:
-    return work[0][:, :1].copy_(logits[:, 1:]).sub_(logits[:, :1])
+    def _by_class(self, x: Float[Tensor, "B 1 N"]) -> Float[Tensor, "B 2"]:
+        """The sums over the voxels of each class."""
+        return torch.bmm(self.g, x.transpose(1, 2)).squeeze(2).to(sum_dtype(x.device))
 
-
-def _opposed(logits: Block, labels: Tensor, valid: Tensor | None, work: Work) -> tuple[Block, Block]:
-    """The probability of the other class, and the truth of this one, for both classes, in the arrays of `work`.
-
-    Their product is what each class is missed by. The truth is zero where ignored, and so is one of the probabilities.
-    """
-    p, g = work
-    foreground = kept(_difference(logits, work).sigmoid_(), valid, in_place=True)
-    torch.sub(1, foreground, out=p[:, 1:])
-    torch.sub(1, g[:, 1:].copy_(labels), out=g[:, :1])
-    return p, kept(g, valid, in_place=True)
+    def _of_class(self, background: Float[Tensor, "B 1"], foreground: Float[Tensor, "B 1"]) -> Float[Tensor, "B 1 N"]:
+        """A value for each class at its voxels."""
+        return self.background.mul(background.unsqueeze(2)).addcmul_(self.foreground, foreground.unsqueeze(2))

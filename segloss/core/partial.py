@@ -24,6 +24,7 @@ from segloss.core.inputs import (
 from segloss.core.masks import soft_masks
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
+from segloss.core.truth import CROSS_ENTROPY
 
 Annotated = Bool[Tensor, "B C"] | Collection[int] | Sequence[Collection[int]]
 
@@ -71,7 +72,7 @@ class Partial:
     def merged_evidence(
         self, include_background: bool, batch: bool, group: ProcessGroup | None, reduction: Reduction
     ) -> Evidence:
-        """Sums and log-probabilities of the merged classes."""
+        """Sums, and cross-entropy by truth, of the merged classes."""
         return evidence(
             self.merged(),
             self.labels,
@@ -81,7 +82,7 @@ class Partial:
             batch=batch,
             group=group,
             reduction=reduction,
-            likelihood=True,
+            voxel=CROSS_ENTROPY,
         )
 
     def excluded_dice(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.distributed import all_sum
-from segloss.core.inputs import Value, sum_dtype
+from segloss.core.inputs import ClassWeight, Value, class_weight, sum_dtype
 from segloss.core.overlap import Evidence
 from segloss.core.reduce import counted_classes, ratio
 
@@ -48,11 +48,37 @@ def voxel_part(
         size = e.n[:, 0] * (channels or loss.shape[1])
     else:
         loss, size = loss * weight, e.pooled(weight.sum((1, 2), dtype=dtype))
-    total = e.pooled(loss.sum((1, 2), dtype=dtype)) + also
+    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)) + also, size, e)
+
+
+def truth_part(
+    e: Evidence,
+    *,
+    price: Float[Tensor, "K C"] | None = None,
+    weight: ClassWeight | None = None,
+    add: bool = False,
+) -> Part:
+    """`voxel_part` of the losses that `e` holds by truth, each truth with its price.
+
+    The mean is weighted by the class, or by the channel; with `add` channels are added up, and weights not divided out.
+    """
+    if e.losses is None:
+        raise ValueError("voxel=f gives the losses by truth")
+    losses, size = e.losses, e.n[:, 0] * (1 if add else e.inputs.outputs)
+    if price is not None:
+        losses = losses * price
+    if weight is not None:
+        weight = class_weight(weight, e.inputs.logits)
+        losses = losses * weight
+        size = size if add else (e.truths * weight).sum((1, 2))
+    return _mean(losses.sum((1, 2)), size, e)
+
+
+def _mean(total: Float[Tensor, " B"], size: Float[Tensor, " B"], e: Evidence) -> Part:
     everything = all_sum(size.sum(), e.group)
     if e.reduction == "mean":
         return ratio(all_sum(total.sum(), e.group), everything, empty=0.0)
-    images = all_sum((e.n > 0).sum().to(dtype), e.group)
+    images = all_sum((e.n > 0).sum().to(total.dtype), e.group)
     return total * ratio(images, everything, empty=0.0)
 
 

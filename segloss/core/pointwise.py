@@ -48,3 +48,11 @@ def _parts(x: Float[Tensor, "B K N"]) -> tuple[Tensor, ...]:
     """Views that fit a cache."""
     rows, size = x.shape[0] * x.shape[1], SIZE.get(x.device.type, SIZE["cuda"])
     return x.split(max(1, size // (4 * rows)), 2)
+
+
+def power(base: Tensor, exponent: float) -> Tensor:
+    """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
+    if exponent > 1:
+        return base.clamp(min=0) ** exponent
+    there = base > torch.finfo(base.dtype).eps
+    return torch.where(there, torch.where(there, base, 1.0) ** exponent, 0.0)

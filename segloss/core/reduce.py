@@ -5,24 +5,19 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from segloss.core.balance import Balance, balance_of, prices_of
 from segloss.core.distributed import all_sum
 from segloss.core.inputs import Inputs, Reduction, Value, check_reduction, sum_dtype
 from segloss.core.overlap import Evidence
-from segloss.core.sums import count
+from segloss.core.pointwise import pointwise
+from segloss.core.sums import count, log_likelihood, voxel_sums
+from segloss.core.truth import VoxelLoss
 
 
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
     """The quotient; `empty` with zero gradient where the denominator vanishes."""
     there = denominator > torch.finfo(denominator.dtype).tiny ** 0.5
     return torch.where(there, numerator, empty) / torch.where(there, denominator, 1.0)
-
-
-def power(base: Tensor, exponent: float) -> Tensor:
-    """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
-    if exponent > 1:
-        return base.clamp(min=0) ** exponent
-    there = base > torch.finfo(base.dtype).eps
-    return torch.where(there, torch.where(there, base, 1.0) ** exponent, 0.0)
 
 
 def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
@@ -58,6 +53,27 @@ def over_voxels(
     total = all_sum(loss.sum(dtype=sum_dtype(loss.device)), group)
     if reduction == "mean":
         total = ratio(total, all_sum(count(x).sum() * loss.shape[1], group), empty=0.0)
+    return total.to(x.logits.dtype)
+
+
+def over_truths(
+    voxel: VoxelLoss, x: Inputs, alpha: Balance | None, reduction: Reduction, group: ProcessGroup | None = None
+) -> Value:
+    """Reduce a loss of the probability of the truth, times the price of the truth.
+
+    The mean is that of `over_voxels`, and does not divide by the prices.
+    """
+    if reduction == "none":
+        loss, balance = (
+            pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x)),
+            balance_of(alpha, x),
+        )
+        return over_voxels(loss if balance is None else balance * loss, x, reduction)
+    price = prices_of(alpha, x)
+    losses = voxel_sums(x, voxel)
+    total = all_sum((losses if price is None else losses * price).sum(), group)
+    if reduction == "mean":
+        total = ratio(total, all_sum(count(x).sum() * x.outputs, group), empty=0.0)
     return total.to(x.logits.dtype)
 
 

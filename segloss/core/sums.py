@@ -4,39 +4,24 @@ The pass goes block by block, and its gradient recomputes each block, so that no
 between the two, and class indices are never spread into a one-hot map of the image.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
-from segloss.core.inputs import Inputs, ResolvedActivation, compute_dtype, sum_dtype
-from segloss.core.pair import pair_gradient_, pair_log_p_, pair_sums
+from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
+from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
+from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_of, of_truth
+from segloss.core.masks import true_mask
+from segloss.core.pair import Pair
+from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
+from segloss.core.truth import How, Term, Terms, VoxelLoss, truth
 
-Term = Callable[[Any, Any], Tensor]
-Terms = tuple[Term, ...]
 Sums = Float[Tensor, "B C"]
-LogP = Float[Tensor, "B K N"]
-
-MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
-
-
-@dataclass(frozen=True)
-class _How:
-    """What a pass is to give, and what its inputs mean."""
-
-    activation: ResolvedActivation
-    dense: bool
-    terms: Terms = ()
-    cost: Tensor | None = None
-    sums: bool = True
-    likelihood: bool = False
 
 
 def count(x: Inputs) -> Float[Tensor, "B 1"]:
@@ -48,13 +33,19 @@ def count(x: Inputs) -> Float[Tensor, "B 1"]:
 
 
 def class_sums(
-    x: Inputs, terms: Terms = (), cost: Tensor | None = None, *, likelihood: bool = False
-) -> tuple[Float[Tensor, "B K C"], LogP | None]:
+    x: Inputs,
+    terms: Terms = (),
+    cost: Tensor | None = None,
+    *,
+    likelihood: bool = False,
+    voxel: VoxelLoss | None = None,
+) -> tuple[Float[Tensor, "B K C"], LogP | None, ByTruth | None]:
     """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class.
 
-    With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`.
+    With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`. With `voxel` so
+    do the sums of its losses: see `voxel_sums`.
     """
-    return _run(x, _How(x.activation, x.dense, terms, cost, True, likelihood))
+    return _run(x, _how(x, terms=terms, cost=cost, likelihood=likelihood, voxel=voxel))
 
 
 def log_likelihood(x: Inputs) -> LogP:
@@ -62,50 +53,89 @@ def log_likelihood(x: Inputs) -> LogP:
 
     Under softmax that of the true class, (B, 1, N); under sigmoid that of each channel's own yes or no, (B, C, N).
     """
-    return _run(x, _How(x.activation, x.dense, sums=False, likelihood=True))[1]
+    return _run(x, _how(x, sums=False, likelihood=True))[1]
 
 
-def _run(x: Inputs, how: _How) -> tuple[Any, Any]:
+def voxel_sums(x: Inputs, voxel: VoxelLoss) -> ByTruth:
+    """The sums of a loss over the voxels of each truth, without a map of it.
+
+    Under softmax the sums are those of every true class, (B, 1, C); under sigmoid those of each channel's yes and no,
+    (B, 2, C).
+    """
+    return _run(x, _how(x, sums=False, voxel=voxel))[2]
+
+
+def _how(x: Inputs, **wanted: Any) -> How:
+    return How(x.activation, x.dense, x.is_joint, **wanted)
+
+
+def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
     run = _plain if torch.compiler.is_compiling() else _Pass.apply
     if how.terms or how.cost is not None or not is_sharing():
         return run(x.logits, x.labels, x.valid, how)  # pyright: ignore[reportReturnType]
     hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
-    how = replace(how, sums=True, likelihood=hard)
-    return shared(("pass", id(x)), lambda: (x, run(x.logits, x.labels, x.valid, how)))[1]
+    common = replace(how, sums=True, likelihood=hard, voxel=None)
+    sums, log_p, _ = shared(("pass", id(x)), lambda: (x, run(x.logits, x.labels, x.valid, common)))[1]
+    if how.voxel is None:
+        return sums, log_p, None
+    f, classes = how.voxel, x.logits.shape[1]
+    loss = kept(pointwise(lambda log_p: f.value(-log_p.expm1(), -log_p), log_p), x.valid)
+    g = kept(x.labels.long(), x.valid) if how.joint else true_mask(x).to(loss.dtype)
+    return sums, log_p, by_truth(loss, g, how.joint, classes)
 
 
-def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: _How) -> tuple[Tensor | None, Tensor | None]:
+def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
     """The pass in one block and in plain operations, for compilers and for second derivatives."""
     x = kept(logits.to(compute_dtype(logits.dtype)), valid)
     p = predicted(logits, valid, how.activation)
-    sums = _sums(p, _truth(p, labels, valid, how), valid, how.terms, how.cost) if how.sums else None
-    return sums, _log_p(x, p, labels, valid, how) if how.likelihood else None
+    g = truth(p, labels, valid, how)
+    sums = _sums(p, g, valid, how.terms, how.cost) if how.sums else None
+    if not how.likelihood and how.voxel is None:
+        return sums, None, None
+    log_p = log_p_of(x, p, labels, valid, how)
+    losses = None
+    if how.voxel is not None:
+        losses = by_truth(kept(how.voxel.value(-log_p.expm1(), -log_p), valid), g, how.joint, p.shape[1])
+    return sums, log_p if how.likelihood else None, losses
 
 
 class _Pass(Function):
     """The pass, block by block."""
 
     @staticmethod
-    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: _How) -> tuple[Tensor | None, Tensor | None]:
+    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
         images, classes, voxels = logits.shape
-        kinds = 3 + len(how.terms) + (how.cost is not None)
-        sums = logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device)) if how.sums else None
-        channels = _channels(logits, how) if how.likelihood else 0
-        log_p = logits.new_empty(images, channels, voxels, dtype=compute_dtype(logits.dtype))
+
+        def zeros(kinds: int) -> Tensor:
+            return logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device))
+
+        sums = zeros(3 + len(how.terms) + (how.cost is not None)) if how.sums else None
+        losses = zeros(1 if how.joint else 2) if how.voxel else None
+        dtype = compute_dtype(logits.dtype)
+        log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
             here, label = part(valid, at), labels[at]
             if _is_pair(logits, how):
-                if how.likelihood:
-                    pair_log_p_(log_p[at], logits[at], label, here, work)
+                pair = Pair(logits[at], label, here, work)
+                if log_p is not None:
+                    log_p[at] = pair.log_p()
+                if losses is not None and how.voxel is not None:
+                    losses[at[0]] += pair.losses(how.voxel)
                 if sums is not None:
-                    sums[at[0]] += pair_sums(logits[at], label, here, work)
+                    sums[at[0]] += pair.sums()
                 continue
             p = predicted(logits[at], here, how.activation, work)
-            if how.likelihood:
-                log_p[at] = _log_p(work[how.activation != "none"], p, label, here, how)
+            x = work[how.activation != "none"]
+            likely = log_p_of(x, p, label, here, how) if log_p is not None or losses is not None else p
+            if log_p is not None:
+                log_p[at] = likely
+            g = truth(p, label, here, how, work[1])
+            if losses is not None and how.voxel is not None:
+                loss = kept(how.voxel.value(-likely.expm1(), -likely), here)
+                losses[at[0]] += by_truth(loss, g, how.joint, classes)
             if sums is not None:
-                sums[at[0]] += _sums(p, _truth(p, label, here, how, work[1]), here, how.terms, how.cost)
-        return sums, log_p if how.likelihood else None
+                sums[at[0]] += _sums(p, g, here, how.terms, how.cost)
+        return sums, log_p, losses
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -115,8 +145,8 @@ class _Pass(Function):
 
     @staticmethod
     def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
-        (price, of_log_p), (logits, labels, valid), how = prices, ctx.saved_tensors, ctx.how
-        if price is None and of_log_p is None:
+        (logits, labels, valid), how = ctx.saved_tensors, ctx.how
+        if all(price is None for price in prices):
             return None, None, None, None
         if torch.is_grad_enabled():
             given = [(v, d) for v, d in zip(_plain(logits, labels, valid, how), prices, strict=True) if d is not None]
@@ -126,79 +156,32 @@ class _Pass(Function):
         gradient = torch.empty_like(logits)
         for at, work in blocks(logits):
             here, label, out = part(valid, at), labels[at], gradient[at]
-            of_sums = None if price is None else price[at[0]]
-            rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
+            of_sums = None if prices[0] is None else prices[0][at[0]]
+            rise = None if prices[1] is None else kept(prices[1][at].to(work[0].dtype), here)
+            priced = None if prices[2] is None or how.voxel is None else (prices[2][at[0]], how.voxel)
             if _is_pair(logits, how):
-                pair_gradient_(out, logits[at], label, here, of_sums, rise, work)
+                Pair(logits[at], label, here, work).gradient_(out, of_sums, rise, priced)
                 continue
             p = predicted(logits[at], here, how.activation, work)
+            if priced is not None:
+                price, f = priced
+                log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+                price = of_truth(price.to(p.dtype), truth(p, label, here, how, work[1]), how.joint)
+                more = kept(-f.slope(-log_p.expm1(), -log_p) * price, here)
+                rise = more if rise is None else rise + more
             if of_sums is not None:
-                g = _truth(p, label, here, how, work[1])
+                g = truth(p, label, here, how, work[1])
                 slope = _slope(p, g, how.terms, how.cost, of_sums, work[1])
                 chain(out, slope, p, here, how.activation)
             if rise is not None:
-                slope = _likelihood_slope(p, _truth(p, label, here, how, work[1]), rise, how.activation)
+                slope = likelihood_slope(p, truth(p, label, here, how, work[1]), rise, how.activation)
                 out.copy_(slope) if of_sums is None else out.add_(slope)
         return gradient, None, None, None
 
 
-def _is_pair(logits: Block, how: _How) -> bool:
+def _is_pair(logits: Block, how: How) -> bool:
     plain = not how.dense and not how.terms and how.cost is None
     return plain and how.activation == "softmax" and logits.shape[1] == 2
-
-
-def _channels(logits: Block, how: _How) -> int:
-    """Channels of the log-probability of the truth."""
-    exclusive = how.activation == "softmax" or (how.activation == "none" and not how.dense)
-    return 1 if exclusive else logits.shape[1]
-
-
-def _truth(
-    p: Block, labels: Tensor, valid: Tensor | None, how: _How, space: Block | None = None
-) -> Block | Shaped[Tensor, "B 1 N"]:
-    """True membership, zero where ignored, in `space` if given; of many classes it stays the class index."""
-    if not how.dense and how.activation != "sigmoid" and p.shape[1] > MANY_CLASSES:
-        return kept(labels.long(), valid)
-    if how.dense or p.shape[1] == 1:
-        return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
-    if labels.device.type == "cpu" and p.shape[1] < 256:
-        labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
-    index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
-    g = (labels == index).to(p.dtype) if space is None else torch.eq(labels, index, out=space)
-    return kept(g, valid, in_place=space is not None)
-
-
-def _log_p(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: _How) -> LogP:
-    """The log-probability of the truth of a block, from its logits and, where that is cheaper, from p."""
-    if _channels(x, how) < x.shape[1] or how.activation == "softmax":
-        label = kept(labels.long(), valid)
-        if how.activation == "none":
-            log_p = p.gather(1, label).clamp(min=torch.finfo(p.dtype).tiny).log()
-        elif p.requires_grad or torch.compiler.is_compiling():
-            log_p = x.log_softmax(1).gather(1, label)
-        else:
-            log_p = x.gather(1, label) - x.amax(1, keepdim=True) + p.amax(1, keepdim=True).log()
-    else:
-        g = _truth(p, labels, valid, how)
-        if how.activation == "none":
-            log_p = torch.where(g > 0, p, 1 - p).clamp(min=torch.finfo(p.dtype).tiny).log()
-        else:
-            log_p = F.logsigmoid(x * (2 * g - 1))
-    return kept(log_p, valid)
-
-
-def _likelihood_slope(p: Block, g: Tensor, rise: LogP, activation: ResolvedActivation) -> Block:
-    """The gradient of the priced log-probabilities with respect to the logits; p and a floating g are used up."""
-    if activation != "none":
-        return g.sub_(p).mul_(rise) if g.is_floating_point() else p.mul_(-rise).scatter_add_(1, g, rise)
-    tiny = torch.finfo(p.dtype).tiny
-    if not g.is_floating_point():
-        at_truth = p.gather(1, g)
-        return torch.zeros_like(p).scatter_(1, g, torch.where(at_truth > tiny, rise / at_truth, 0))
-    slope = torch.where(p > tiny, g / p, 0)
-    if rise.shape[1] == p.shape[1]:
-        slope -= torch.where(1 - p > tiny, (1 - g) / (1 - p), 0)
-    return slope * rise
 
 
 def _sums(p: Block, g: Tensor, valid: Tensor | None, terms: Terms, cost: Tensor | None) -> Float[Tensor, "B K C"]:

@@ -14,12 +14,11 @@ from segloss.core import (
     Value,
     balance_of,
     check_reduction,
-    log_likelihood,
+    focused,
     not_negative,
+    over_truths,
     over_voxels,
-    pointwise,
     positive,
-    power,
     prepare,
     true_mask,
 )
@@ -71,9 +70,7 @@ def focal_loss(
     not_negative(gamma=gamma)
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    balance = balance_of(alpha, x)
-    loss = pointwise(lambda log_p: -power(-log_p.expm1(), gamma) * log_p, log_likelihood(x))
-    return over_voxels(loss if balance is None else balance * loss, x, reduction, group)
+    return over_truths(focused(gamma), x, alpha, reduction, group)
 
 
 def focal_star_loss(

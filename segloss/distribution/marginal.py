@@ -21,6 +21,7 @@ from segloss.core import (
     over_voxels,
     prepare,
     ratio,
+    truth_part,
     voxel_part,
 )
 from segloss.core.partial import Annotated, Partial, partial_labels
@@ -179,7 +180,7 @@ def marginal_exclusion_loss(
     )
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
     e = partial.merged_evidence(include_background, batch, group, reduction)
-    loss = ce_weight * voxel_part(-e.log_p, e) + dice_weight * _dice(e, partial, smooth)
+    loss = ce_weight * truth_part(e) + dice_weight * _dice(e, partial, smooth)
     some = replace(partial, mask=partial.mask_of_partial())
     if exclusion_dice_weight:
         apart, _ = some.excluded_dice(smooth, include_background, batch, group, reduction)

@@ -1,0 +1,68 @@
+"""The log-probability of the truth in a block, losses of a voxel that are functions of it, and their gradients."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from segloss.core.blocks import Block, kept
+from segloss.core.inputs import ResolvedActivation, sum_dtype
+from segloss.core.truth import How, truth
+
+LogP = Float[Tensor, "B K N"]
+Truth = Float[Tensor, "B C N"] | Integer[Tensor, "B 1 N"]
+ByTruth = Float[Tensor, "B K C"]
+
+
+def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
+    """The log-probability of the truth, from the logits and, where that is cheaper, from p."""
+    if how.joint:
+        label = kept(labels.long(), valid)
+        if how.activation == "none":
+            log_p = p.gather(1, label).clamp(min=torch.finfo(p.dtype).tiny).log()
+        elif p.requires_grad or torch.compiler.is_compiling():
+            log_p = x.log_softmax(1).gather(1, label)
+        else:
+            log_p = x.gather(1, label) - x.amax(1, keepdim=True) + p.amax(1, keepdim=True).log()
+    else:
+        g = truth(p, labels, valid, how)
+        if how.activation == "none":
+            log_p = torch.where(g > 0, p, 1 - p).clamp(min=torch.finfo(p.dtype).tiny).log()
+        else:
+            log_p = F.logsigmoid(x * (2 * g - 1))
+    return kept(log_p, valid)
+
+
+def likelihood_slope(p: Block, g: Tensor, rise: LogP, activation: ResolvedActivation) -> Block:
+    """The gradient of the priced log-probabilities with respect to the logits; p and a floating g are used up."""
+    if activation != "none":
+        return g.sub_(p).mul_(rise) if g.is_floating_point() else p.mul_(-rise).scatter_add_(1, g, rise)
+    tiny = torch.finfo(p.dtype).tiny
+    if not g.is_floating_point():
+        at_truth = p.gather(1, g)
+        return torch.zeros_like(p).scatter_(1, g, torch.where(at_truth > tiny, rise / at_truth, 0))
+    slope = torch.where(p > tiny, g / p, 0)
+    if rise.shape[1] == p.shape[1]:
+        slope -= torch.where(1 - p > tiny, (1 - g) / (1 - p), 0)
+    return slope * rise
+
+
+def by_truth(loss: LogP, g: Truth, joint: bool, classes: int) -> ByTruth:
+    """The sums over the voxels of each truth: of each class, or of the yes and of the no of each channel."""
+    dtype = sum_dtype(loss.device)
+    if not g.is_floating_point():
+        sums = loss.new_zeros(loss.shape[0], classes, dtype=dtype)
+        return sums.scatter_add(1, g[:, 0], loss[:, 0].to(dtype)).unsqueeze(1)
+    if joint:
+        return torch.einsum("bkn,bcn->bkc", loss, g).to(dtype)
+    return torch.stack([torch.einsum("bcn,bcn->bc", loss, it).to(dtype) for it in (g, 1 - g)], 1)
+
+
+def of_truth(price: ByTruth, g: Truth, joint: bool) -> LogP:
+    """The price of every voxel, by its truth."""
+    if not g.is_floating_point():
+        return price.gather(2, g)
+    if joint:
+        return torch.einsum("bkc,bcn->bkn", price, g)
+    yes, no = price.unsqueeze(-1).unbind(1)
+    return (yes - no) * g + no

@@ -1,0 +1,78 @@
+"""What a pass over the logits is asked for, and the truth it meets block by block."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from segloss.core.blocks import Block, kept, put
+from segloss.core.inputs import ResolvedActivation
+from segloss.core.pointwise import power
+
+Term = Callable[[Any, Any], Tensor]
+Terms = tuple[Term, ...]
+
+MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
+
+
+@dataclass(frozen=True)
+class VoxelLoss:
+    """A loss f(q, ce) of the probability of the truth, 1 - q, and of its cross-entropy, ce = -log(1 - q).
+
+    `slope` is its derivative with respect to ce.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class How:
+    """What a pass is to give, and what its inputs mean."""
+
+    activation: ResolvedActivation
+    dense: bool
+    joint: bool
+    terms: Terms = ()
+    cost: Tensor | None = None
+    sums: bool = True
+    likelihood: bool = False
+    voxel: VoxelLoss | None = None
+
+
+CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, slope=lambda q, ce: torch.ones_like(ce))
+
+
+def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
+    """Cross-entropy times a power of q, with q kept as far from 0 and 1 as `clamp`, without gradient beyond."""
+    low, high = (-math.log1p(-clamp), -math.log(clamp)) if clamp else (0.0, math.inf)
+
+    def value(q: Tensor, ce: Tensor) -> Tensor:
+        if clamp:
+            q, ce = q.clamp(clamp, 1 - clamp), ce.clamp(low, high)
+        return power(q, gamma) * ce
+
+    def slope(q: Tensor, ce: Tensor) -> Tensor:
+        rise = power(q, gamma - 1) * (q + gamma * (1 - q) * ce)
+        return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
+
+    return VoxelLoss(value, slope)
+
+
+def truth(
+    p: Block, labels: Tensor, valid: Tensor | None, how: How, space: Block | None = None
+) -> Block | Shaped[Tensor, "B 1 N"]:
+    """True membership, zero where ignored, in `space` if given; of many classes it stays the class index."""
+    if not how.dense and how.activation != "sigmoid" and p.shape[1] > MANY_CLASSES:
+        return kept(labels.long(), valid)
+    if how.dense or p.shape[1] == 1:
+        return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
+    if labels.device.type == "cpu" and p.shape[1] < 256:
+        labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
+    index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
+    g = (labels == index).to(p.dtype) if space is None else torch.eq(labels, index, out=space)
+    return kept(g, valid, in_place=space is not None)
