@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from segloss.core.vocabulary import COMMON
+from tools.behaviour import Subject
 from tools.catalogue import Catalogue
 from tools.families import FAMILIES
 from tools.one_input import one_input_page
@@ -18,9 +20,11 @@ from tools.paper import (
     keywords,
     label_kind,
     paper_page,
+    pictured,
     short_name,
     union,
 )
+from tools.pictures import Pictures, pictures
 from tools.render import escaped
 from tools.sources import Function
 from tools.verified import Case, summaries, verified
@@ -35,7 +39,29 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     bibtex = {key: catalogue.records[key].text for key in entries}
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
     one_input = one_input_page(catalogue.golden, entries, ROOT)
-    return {**render(entries, bibtex, catalogue.functions, cases), "docs/one-input.md": one_input}
+    drawn = pictures(ROOT, *subjects(entries, catalogue.functions))
+    return {**render(entries, bibtex, catalogue.functions, cases, drawn), "docs/one-input.md": one_input}
+
+
+def subjects(
+    entries: Mapping[str, Entry], code: Mapping[str, Function]
+) -> tuple[dict[str, Subject], dict[str, list[Path]]]:
+    """Every function with every set of parameter values, by its call, and the files its behaviour stands in."""
+    found, files = {}, {}
+    for entry in entries.values():
+        for item in items(entry):
+            function, name = code[item["function"]], pictured(item)
+            measure = item in entry.get("measures", [])
+            found[name] = Subject(item["function"], item.get("params", {}), item["task"], function.required, measure)
+            files[name] = [ROOT / path for path in sources(function)]
+    return found, files
+
+
+def sources(function: Function) -> list[str]:
+    """The file of a function, and those of other families from which it imports."""
+    imported = {module for module, _ in function.names.values() if module.startswith("segloss.")}
+    others = {f"{module.replace('.', '/')}.py" for module in imported if not module.startswith("segloss.core")}
+    return [function.path, *sorted(others)]
 
 
 def render(
@@ -43,10 +69,12 @@ def render(
     bibtex: Mapping[str, str],
     code: Mapping[str, Function],
     cases: Mapping[str, Sequence[Case]],
+    drawn: Mapping[str, Pictures] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """The pages; `code` has the functions by their paths."""
+    """The pages; `code` has the functions by their paths, `drawn` the pictures by the call."""
     found = {
-        f"docs/papers/{key}.md": paper_page(key, entries, bibtex[key], code, cases.get(key, ())) for key in entries
+        f"docs/papers/{key}.md": paper_page(key, entries, bibtex[key], code, cases.get(key, ()), drawn)
+        for key in entries
     }
     for family in dict.fromkeys(entry["family"] for entry in entries.values()):
         found[f"docs/families/{family}.md"] = family_page(family, entries)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tools.modules import class_name, has_module
+from tools.pictures import Pictures, gallery
 from tools.render import escaped
 from tools.sources import Function
 from tools.verified import Case, not_offered_section, verified_section
@@ -200,9 +201,14 @@ def documentation(function: str) -> list[str]:
 
 
 def function_section(
-    key: str, function: str, entries: Mapping[str, Entry], code: Function, helpers: Sequence[Function]
+    key: str,
+    function: str,
+    entries: Mapping[str, Entry],
+    code: Function,
+    helpers: Sequence[Function],
+    drawn: Mapping[str, Pictures],
 ) -> list[str]:
-    """Documentation of a function, and the call that is the loss of this paper."""
+    """Documentation of a function, the call that is the loss of this paper, and what that does."""
     lines = documentation(function)
     lines += ["All other keywords mean [the same everywhere](../conventions.md#keywords).", ""]
     others = [k for k, entry in entries.items() if k != key and any(i["function"] == function for i in items(entry))]
@@ -212,7 +218,14 @@ def function_section(
     lines += ["**As in the paper**", ""]
     for item in (item for item in items(entries[key]) if item["function"] == function):
         lines += [example(item, code, helpers), "", facts(item), ""]
+        if (name := pictured(item)) in drawn:
+            lines += gallery(drawn[name])
     return lines
+
+
+def pictured(item: Item) -> str:
+    """The call whose pictures are those of an item."""
+    return call(short_name(item["function"]), item.get("params", {}))
 
 
 def prose(title: str, text: str | Sequence[str] | None) -> list[str]:
@@ -272,7 +285,12 @@ def front_matter(title: str, *hide: str) -> list[str]:
 
 
 def paper_page(
-    key: str, entries: Mapping[str, Entry], bibtex: str, functions: Mapping[str, Function], cases: Sequence[Case]
+    key: str,
+    entries: Mapping[str, Entry],
+    bibtex: str,
+    functions: Mapping[str, Function],
+    cases: Sequence[Case],
+    drawn: Mapping[str, Pictures],
 ) -> str:
     """The whole page, with the helpers among the functions that cite the paper."""
     entry = entries[key]
@@ -284,7 +302,7 @@ def paper_page(
     lines += [f"*{escaped(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
     helpers = [it for it in functions.values() if not it.is_loss and it.docstring and key in it.docstring.cited]
     for function in dict.fromkeys(item["function"] for item in items(entry)):
-        lines += function_section(key, function, entries, functions[function], helpers)
+        lines += function_section(key, function, entries, functions[function], helpers, drawn)
     for helper in helpers:
         lines += documentation(helper.import_path)
     lines += prose("Usage", entry.get("usage"))
