@@ -114,8 +114,11 @@ def run_build(root: Path, only_check: bool) -> int:
 
 def site(root: Path, catalogue: Catalogue) -> dict[str, Content]:
     """The pages of the site, which run every recorded case, and the removal of those whose paper is gone."""
+    import torch
+
     from tools.pages import pages
 
+    torch.set_num_threads(1)  # recorded cases are small: threads that wait for each other cost more than they bring
     found = pages(catalogue)
     present = [
         file.relative_to(root).as_posix()

@@ -1,6 +1,7 @@
 """Python files -> functions with their signature and docstring, read without importing them."""
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -97,10 +98,10 @@ def read_tree(root: Path, path: str) -> tuple[ast.Module | None, str, list[Probl
 
 def _public(tree: ast.Module, text: str, path: str, family: str) -> Iterator[Function]:
     module = path.removesuffix(".py").replace("/", ".")
-    names = dict(_names(tree, module))
+    names, lines = dict(_names(tree, module)), re.split(rb"\r\n|\r|\n", text.encode())
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            parameters = tuple(_parameters(node.args, text))
+            parameters = tuple(_parameters(node.args, lines))
             yield Function(
                 node.name,
                 family,
@@ -108,36 +109,38 @@ def _public(tree: ast.Module, text: str, path: str, family: str) -> Iterator[Fun
                 path,
                 node.lineno,
                 parameters,
-                _source(node.returns, text),
-                _docstring(node, text),
+                _source(node.returns, lines),
+                _docstring(node, lines),
                 names,
             )
 
 
-def _parameters(arguments: ast.arguments, text: str) -> Iterator[Parameter]:
+def _parameters(arguments: ast.arguments, lines: list[bytes]) -> Iterator[Parameter]:
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
     for argument, default in zip(positional, defaults, strict=True):
-        yield Parameter(argument.arg, _source(argument.annotation, text), _source(default, text), False)
+        yield Parameter(argument.arg, _source(argument.annotation, lines), _source(default, lines), False)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield Parameter(argument.arg, _source(argument.annotation, text), _source(default, text), True)
+        yield Parameter(argument.arg, _source(argument.annotation, lines), _source(default, lines), True)
 
 
-def _source(node: ast.expr | None, text: str) -> str | None:
+def _source(node: ast.expr | None, lines: list[bytes]) -> str | None:
     """Source of an expression on one line."""
     if node is None:
         return None
-    source = ast.get_source_segment(text, node) or ast.unparse(node)
-    return source if "\n" not in source else ast.unparse(node).replace("'", '"')
+    if node.lineno == node.end_lineno:
+        return lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode()
+    return ast.unparse(node).replace("'", '"')
 
 
-def _docstring(node: ast.FunctionDef, text: str) -> Docstring | None:
+def _docstring(node: ast.FunctionDef, lines: list[bytes]) -> Docstring | None:
     first = node.body[0]
     docstring = ast.get_docstring(node, clean=False)
     if docstring is None or not isinstance(first, ast.Expr):
         return None
-    written = ast.get_source_segment(text, first.value) or ""
-    return parse(docstring, first.lineno, raw=written[:1] in "rR" or "\\" not in written)
+    place = slice(first.lineno - 1, first.end_lineno)
+    raw = lines[first.lineno - 1][first.col_offset :][:1] in (b"r", b"R")
+    return parse(docstring, first.lineno, raw=raw or b"\\" not in b"".join(lines[place]))
 
 
 def _names(tree: ast.Module, module: str) -> Iterator[tuple[str, tuple[str, str]]]:
