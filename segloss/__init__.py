@@ -9,6 +9,7 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import structural as structural
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -70,7 +71,9 @@ from segloss.modules import MarginalCrossEntropyLoss as MarginalCrossEntropyLoss
 from segloss.modules import MarginalDiceLoss as MarginalDiceLoss
 from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
+from segloss.modules import NonAdjacencyLoss as NonAdjacencyLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
+from segloss.modules import RegionMutualInformationLoss as RegionMutualInformationLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
@@ -96,5 +99,8 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.structural import adjacency_matrix as adjacency_matrix
+from segloss.structural import non_adjacency_loss as non_adjacency_loss
+from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 
 __version__ = "0.1.0"

@@ -71,6 +71,9 @@ from segloss.region import (
     tversky_loss,
 )
 from segloss.region.wasserstein_dice import LabelDistance
+from segloss.structural import non_adjacency_loss, region_mutual_information_loss
+from segloss.structural.non_adjacency import Adjacency
+from segloss.structural.region_mutual_information import Pooling
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1215,6 +1218,74 @@ class BoundaryF1Loss(Loss):
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return boundary_f1_loss(logits, target, mask=mask, **self.keywords)
+
+
+class NonAdjacencyLoss(Loss):
+    """The soft adjacency of classes that must not touch.
+
+    The module form of `segloss.structural.non_adjacency_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        adjacency: Adjacency,
+        radius: int = 1,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            adjacency=adjacency,
+            radius=radius,
+            activation=activation,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels | None, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return non_adjacency_loss(logits, target, mask=mask, **self.keywords)
+
+
+class RegionMutualInformationLoss(Loss):
+    """Cross-entropy, minus a lower bound of the mutual information between the windows of truth and prediction.
+
+    The module form of `segloss.structural.region_mutual_information_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        window_size: int = 3,
+        pooling: Pooling = "average",
+        pool_size: int = 4,
+        ce_weight: float = 0.5,
+        rmi_weight: float = 0.5,
+        cross_entropy: Literal["sigmoid", "softmax"] = "sigmoid",
+        xi: float = 5e-4,
+        smooth: float = 1.0,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            window_size=window_size,
+            pooling=pooling,
+            pool_size=pool_size,
+            ce_weight=ce_weight,
+            rmi_weight=rmi_weight,
+            cross_entropy=cross_entropy,
+            xi=xi,
+            smooth=smooth,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return region_mutual_information_loss(logits, target, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):
