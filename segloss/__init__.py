@@ -10,6 +10,7 @@ from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
 from segloss import structural as structural
+from segloss.boundary import boundary_dou_loss as boundary_dou_loss
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -47,6 +48,7 @@ from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
+from segloss.modules import BoundaryDouLoss as BoundaryDouLoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
@@ -79,6 +81,7 @@ from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
 from segloss.modules import TverskyLoss as TverskyLoss
+from segloss.modules import TvmfDiceLoss as TvmfDiceLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
 from segloss.modules import WeightedDiceLoss as WeightedDiceLoss
@@ -98,6 +101,7 @@ from segloss.region import penalised_generalised_dice_loss as penalised_generali
 from segloss.region import sensitivity_specificity_loss as sensitivity_specificity_loss
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
+from segloss.region import tvmf_dice_loss as tvmf_dice_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
 from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss

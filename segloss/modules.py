@@ -9,7 +9,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.boundary import boundary_f1_loss
+from segloss.boundary import boundary_dou_loss, boundary_f1_loss
 from segloss.compound import (
     combo_loss,
     dice_ce_loss,
@@ -69,7 +69,9 @@ from segloss.region import (
     sensitivity_specificity_loss,
     squared_dice_loss,
     tversky_loss,
+    tvmf_dice_loss,
 )
+from segloss.region.tvmf_dice import Kappa
 from segloss.region.wasserstein_dice import LabelDistance
 from segloss.structural import non_adjacency_loss, region_mutual_information_loss
 from segloss.structural.non_adjacency import Adjacency
@@ -1183,6 +1185,82 @@ class TverskyLoss(Loss):
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return tversky_loss(logits, target, mask=mask, **self.keywords)
+
+
+class TvmfDiceLoss(Loss):
+    """The squared distance from 1 of a t-vMF similarity, which the cosine of prediction and truth is sharpened to.
+
+    The module form of `segloss.region.tvmf_dice_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kappa: Kappa = 32.0,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        absent: Absent = "smooth",
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            kappa=kappa,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            absent=absent,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return tvmf_dice_loss(logits, target, mask=mask, **self.keywords)
+
+
+class BoundaryDouLoss(Loss):
+    """The difference of prediction and truth over their union without a part of what they share.
+
+    The module form of `segloss.boundary.boundary_dou_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha_max: float = 0.8,
+        smooth: float = 1e-5,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        absent: Absent = "smooth",
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            alpha_max=alpha_max,
+            smooth=smooth,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            absent=absent,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return boundary_dou_loss(logits, target, mask=mask, **self.keywords)
 
 
 class BoundaryF1Loss(Loss):
