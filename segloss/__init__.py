@@ -48,7 +48,7 @@ from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
-from segloss.modules import BoundaryDouLoss as BoundaryDouLoss
+from segloss.modules import BoundaryDoULoss as BoundaryDoULoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
@@ -81,7 +81,7 @@ from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
 from segloss.modules import TverskyLoss as TverskyLoss
-from segloss.modules import TvmfDiceLoss as TvmfDiceLoss
+from segloss.modules import TvMFDiceLoss as TvMFDiceLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
 from segloss.modules import WeightedDiceLoss as WeightedDiceLoss

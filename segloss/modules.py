@@ -1187,7 +1187,7 @@ class TverskyLoss(Loss):
         return tversky_loss(logits, target, mask=mask, **self.keywords)
 
 
-class TvmfDiceLoss(Loss):
+class TvMFDiceLoss(Loss):
     """The squared distance from 1 of a t-vMF similarity, which the cosine of prediction and truth is sharpened to.
 
     The module form of `segloss.region.tvmf_dice_loss`.
@@ -1224,7 +1224,7 @@ class TvmfDiceLoss(Loss):
         return tvmf_dice_loss(logits, target, mask=mask, **self.keywords)
 
 
-class BoundaryDouLoss(Loss):
+class BoundaryDoULoss(Loss):
     """The difference of prediction and truth over their union without a part of what they share.
 
     The module form of `segloss.boundary.boundary_dou_loss`.

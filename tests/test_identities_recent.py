@@ -72,7 +72,7 @@ def test_tvmf_of_an_absent_class_is_constant():
 
 def test_tvmf_module_takes_another_kappa_each_epoch():
     logits, target = batch(3)
-    criterion = segloss.TvmfDiceLoss(kappa=torch.zeros(3), batch=True)
+    criterion = segloss.TvMFDiceLoss(kappa=torch.zeros(3), batch=True)
     before = criterion(logits, target)
     criterion.kappa = 32 * torch.tensor([0.9, 0.5, 0.1])
     assert criterion(logits, target) == segloss.tvmf_dice_loss(logits, target, kappa=criterion.kappa, batch=True)
