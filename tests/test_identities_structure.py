@@ -127,6 +127,7 @@ def test_an_image_without_voxels_is_left_out():
     [
         ("logits", {"window_size": 5}),
         ("logits", {"pooling": "resize", "pool_size": 5}),
+        ("logits", {"window_size": 1, "pool_size": 10}),
         ("window_size", {"window_size": 0}),
         ("pool_size", {"pool_size": 0}),
         ("pooling", {"pooling": "mean"}),

@@ -31,7 +31,7 @@ from segloss.core import (
 Pooling = Literal["average", "max", "resize"]
 Map = Float[Tensor, "B C *S"]
 
-# Of the authors' code, and without weight: added to probabilities, or beside a softmax their least; and added to roots.
+# Of the authors' code: added to the probabilities, or beside a softmax the least of them; and added to the diagonal.
 LEAST, LEAST_ROOT = 1e-6, 1e-8
 
 
@@ -130,10 +130,10 @@ def _check_sizes(shape: Sequence[int], window: int, pool: int, pooling: Pooling)
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
     left = [n // pool if pool == 1 or pooling == "resize" else (n + 2 * (pool // 2) - pool) // pool + 1 for n in shape]
-    if min(left) < window:
+    if min(shape) < pool or min(left) < window:
         raise ValueError(
-            f"logits must leave a window of {window} along each axis; with pool_size={pool} those of shape "
-            f"{tuple(shape)} leave {tuple(left)}"
+            f"logits must have a pool and leave a window of {window} along each axis; with pool_size={pool} those of "
+            f"spatial shape {tuple(shape)} leave {tuple(left)}"
         )
 
 
