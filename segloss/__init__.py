@@ -9,6 +9,8 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import structural as structural
+from segloss.boundary import boundary_dou_loss as boundary_dou_loss
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -46,6 +48,7 @@ from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
+from segloss.modules import BoundaryDoULoss as BoundaryDoULoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
@@ -70,12 +73,15 @@ from segloss.modules import MarginalCrossEntropyLoss as MarginalCrossEntropyLoss
 from segloss.modules import MarginalDiceLoss as MarginalDiceLoss
 from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
+from segloss.modules import NonAdjacencyLoss as NonAdjacencyLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
+from segloss.modules import RegionMutualInformationLoss as RegionMutualInformationLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
 from segloss.modules import TverskyLoss as TverskyLoss
+from segloss.modules import TvMFDiceLoss as TvMFDiceLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
 from segloss.modules import WeightedDiceLoss as WeightedDiceLoss
@@ -95,6 +101,10 @@ from segloss.region import penalised_generalised_dice_loss as penalised_generali
 from segloss.region import sensitivity_specificity_loss as sensitivity_specificity_loss
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
+from segloss.region import tvmf_dice_loss as tvmf_dice_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.structural import adjacency_matrix as adjacency_matrix
+from segloss.structural import non_adjacency_loss as non_adjacency_loss
+from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.boundary import boundary_f1_loss
+from segloss.boundary import boundary_dou_loss, boundary_f1_loss
 from segloss.compound import (
     combo_loss,
     dice_ce_loss,
@@ -69,8 +69,13 @@ from segloss.region import (
     sensitivity_specificity_loss,
     squared_dice_loss,
     tversky_loss,
+    tvmf_dice_loss,
 )
+from segloss.region.tvmf_dice import Kappa
 from segloss.region.wasserstein_dice import LabelDistance
+from segloss.structural import non_adjacency_loss, region_mutual_information_loss
+from segloss.structural.non_adjacency import Adjacency
+from segloss.structural.region_mutual_information import Pooling
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1182,6 +1187,82 @@ class TverskyLoss(Loss):
         return tversky_loss(logits, target, mask=mask, **self.keywords)
 
 
+class TvMFDiceLoss(Loss):
+    """The squared distance from 1 of a t-vMF similarity, which the cosine of prediction and truth is sharpened to.
+
+    The module form of `segloss.region.tvmf_dice_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kappa: Kappa = 32.0,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        absent: Absent = "smooth",
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            kappa=kappa,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            absent=absent,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return tvmf_dice_loss(logits, target, mask=mask, **self.keywords)
+
+
+class BoundaryDoULoss(Loss):
+    """The difference of prediction and truth over their union without a part of what they share.
+
+    The module form of `segloss.boundary.boundary_dou_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha_max: float = 0.8,
+        smooth: float = 1e-5,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        absent: Absent = "smooth",
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            alpha_max=alpha_max,
+            smooth=smooth,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            absent=absent,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return boundary_dou_loss(logits, target, mask=mask, **self.keywords)
+
+
 class BoundaryF1Loss(Loss):
     """One minus the F1 score of boundaries, each boundary matched within a tolerance of the other.
 
@@ -1215,6 +1296,74 @@ class BoundaryF1Loss(Loss):
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return boundary_f1_loss(logits, target, mask=mask, **self.keywords)
+
+
+class NonAdjacencyLoss(Loss):
+    """The soft adjacency of classes that must not touch.
+
+    The module form of `segloss.structural.non_adjacency_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        adjacency: Adjacency,
+        radius: int = 1,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            adjacency=adjacency,
+            radius=radius,
+            activation=activation,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels | None, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return non_adjacency_loss(logits, target, mask=mask, **self.keywords)
+
+
+class RegionMutualInformationLoss(Loss):
+    """Cross-entropy, minus a lower bound of the mutual information between the windows of truth and prediction.
+
+    The module form of `segloss.structural.region_mutual_information_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        window_size: int = 3,
+        pooling: Pooling = "average",
+        pool_size: int = 4,
+        ce_weight: float = 0.5,
+        rmi_weight: float = 0.5,
+        cross_entropy: Literal["sigmoid", "softmax"] = "sigmoid",
+        xi: float = 5e-4,
+        smooth: float = 1.0,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            window_size=window_size,
+            pooling=pooling,
+            pool_size=pool_size,
+            ce_weight=ce_weight,
+            rmi_weight=rmi_weight,
+            cross_entropy=cross_entropy,
+            xi=xi,
+            smooth=smooth,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return region_mutual_information_loss(logits, target, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):

@@ -11,7 +11,15 @@ from torch import Tensor
 
 CLASSES = {"binary": 1, "multiclass": 4, "multilabel": 3}
 SHAPES = {1: (26,), 2: (12, 10), 3: (7, 6, 5), 4: (5, 4, 3, 2)}
-LAYOUTS = {"logits": "BCS", "weight": "C", "label_distance": "CC", "distance": "BCS", "annotated": "BC", "share": "B"}
+LAYOUTS = {
+    "logits": "BCS",
+    "weight": "C",
+    "label_distance": "CC",
+    "adjacency": "CC",
+    "distance": "BCS",
+    "annotated": "BC",
+    "share": "B",
+}
 LAYOUTS |= dict.fromkeys(("image", "mask", "weight_map"), "B1S")
 
 
@@ -159,6 +167,13 @@ def partner(case: Case) -> Tensor:
     return case.target.clone()
 
 
+def adjacency(case: Case) -> Tensor:
+    """Classes may touch, but not the last two."""
+    allowed = torch.ones(2 * case.logits.shape[1:2], dtype=case.logits.dtype)
+    allowed[-1, -2:-1] = allowed[-2:-1, -1] = 0
+    return allowed
+
+
 def share(case: Case) -> Tensor:
     return torch.full((len(case.logits),), 0.7, dtype=case.logits.dtype)
 
@@ -172,6 +187,7 @@ EXTRAS: dict[str, Callable[[Case], Tensor]] = {
     "annotated": annotated,
     "partner": partner,
     "share": share,
+    "adjacency": adjacency,
 }
 
 

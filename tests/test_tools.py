@@ -142,6 +142,7 @@ def test_no_rule_is_without_a_test(tmp_path: Path) -> None:
         checks.values.every_entry_has_values,
         checks.values.every_folder_has_cases,
         checks.values.every_folder_has_an_entry,
+        checks.values.nothing_is_left_to_fill_in,
     }
     root = small_repository(tmp_path)
     for mistake in MISTAKES:

@@ -65,7 +65,8 @@ def test_new_writes_record_entry_and_stubs(root: Path, capsys: pytest.CaptureFix
         "family": "region",
     }
     assert "# The oldest one.\noe2019overlap:" in new["catalog.yaml"].decode()
-    assert new["references.bib"].decode().endswith("\n\n" + BIB.replace("whatever:1", "berg2020new"))
+    assert "\n\n" + BIB.replace("whatever:1", "berg2020new") + "\n" in new["references.bib"].decode()
+    assert list(load(root).records) == ["doe2021recall", "berg2020new", "oe2019overlap"]
 
 
 def test_what_new_leaves_is_told_by_the_check_until_it_is_done(root: Path) -> None:
@@ -74,12 +75,18 @@ def test_what_new_leaves_is_told_by_the_check_until_it_is_done(root: Path) -> No
         "berg2020new: usage is still to be filled in",
         "new_loss: the docstring is still to be filled in",
         "berg2020new: no case yet; run python -m tools record berg2020new",
+        "is still to be filled in; remove it if the numbers are those of the authors",
     ]
     for path in ("catalog.yaml", "segloss/region/new.py"):
         write(root, path, (root / path).read_text(encoding="utf-8").replace("FILL IN", "Done"))
     write(root, "tests/oracles/berg2020new.py", ORACLE)
     assert main(["record", "berg2020new"], root) == 0
     assert check(load(root)) == []
+
+
+def test_new_says_the_year_of_a_venue_once(root: Path) -> None:
+    assert started(root, bib=BIB.replace("Journal of Examples", "Proceedings of 2020 Examples")) == 0
+    assert load(root).entries["berg2020new"].fields["venue"] == "Proceedings of 2020 Examples"
 
 
 def test_new_for_a_function_that_exists_writes_no_stub(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

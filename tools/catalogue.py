@@ -25,6 +25,8 @@ class Catalogue:
     records: Mapping[str, Record] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
     golden: Mapping[str, Golden] = field(default_factory=dict)
+    oracles: Mapping[str, str] = field(default_factory=dict)
+    """The text of every transcription, by its path."""
     common: tuple[str, ...] = ()
     promises: frozenset[str] | None = None
     version: str = "0"
@@ -74,6 +76,7 @@ def load(root: Path) -> Catalogue:
         records=records,
         functions=functions,
         golden=golden,
+        oracles=_oracles(root),
         common=tuple(constant(root, "segloss/core/vocabulary.py", "COMMON") or ()),
         promises=promises(root),
         version=_version(root),
@@ -82,6 +85,11 @@ def load(root: Path) -> Catalogue:
         unread=frozenset(problem.path.split("/")[1] for problem in unreadable),
         readable=readable and not no_bibliography,
     )
+
+
+def _oracles(root: Path) -> dict[str, str]:
+    paths = sorted(file.relative_to(root).as_posix() for file in (root / "tests/oracles").glob("*.py"))
+    return {path: read_text(root, path)[0] for path in paths}
 
 
 def _version(root: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
-from tools.modules import class_name, has_module
+from tools.modules import PER_BATCH, class_name, has_module
 from tools.pictures import Pictures, gallery
 from tools.render import escaped
 from tools.sources import Function
@@ -28,6 +28,7 @@ GIVEN = {
     "annotated": "[[1], [1, 2]]",
     "partner": "torch.randint(3, (2, {s}))",
     "share": "0.4",
+    "labels": "torch.randint(3, (2, {s}))",
 }
 """Inputs beyond logits and target, by the name of their parameter."""
 TASK_WORDS = {
@@ -153,12 +154,14 @@ def example(item: Item, function: Function, helpers: Sequence[Function] = ()) ->
     required = [name for name in function.required if name not in params]
     lines = ["import torch", "import segloss", "", INPUTS[task].format(s=side)]
     for given in required:
-        lines += prepared(given, next((helper for helper in helpers if helper.name.endswith(given)), None), side)
+        lines += prepared(given, next((helper for helper in helpers if given in helper.name), None), side)
     inputs = ", ".join(["logits, target", *(f"{given}={given}" for given in required)])
     if has_module(function):
         lines.append("loss = " + call(f"segloss.{function.name}", params, inputs))
-        lines.append("criterion = " + call(f"segloss.{class_name(function.name)}", params))
-        lines.append(f"assert criterion({inputs}) == loss")
+        kept = ", ".join(f"{name}={name}" for name in required if name not in PER_BATCH)
+        called = ", ".join(["logits, target", *(f"{name}={name}" for name in required if name in PER_BATCH)])
+        lines.append("criterion = " + call(f"segloss.{class_name(function.name)}", params, kept))
+        lines.append(f"assert criterion({called}) == loss")
     else:
         lines.append("score = " + call(f"segloss.{function.name}", params, inputs))
     return "```python\n" + "\n".join(lines) + "\n```"

@@ -8,7 +8,7 @@ from typing import Any
 from tools.catalogue import README, Catalogue
 from tools.entries import Entry
 from tools.families import FAMILIES
-from tools.modules import WIDTH, class_name, has_module, modules
+from tools.modules import WIDTH, class_name, has_module, modules, order
 from tools.sources import Function
 
 BEGIN, END = "<!-- catalogue:begin -->", "<!-- catalogue:end -->"
@@ -129,7 +129,7 @@ def family_package(family: str, functions: Iterable[Function]) -> str:
 
 def exports(names: Iterable[tuple[str, str]]) -> str:
     """Imports that hand names on, in the order of the linter."""
-    return "\n".join(export(module, name) for module, name in sorted(names))
+    return "\n".join(export(module, name) for module, name in sorted(names, key=lambda it: (it[0], order(it[1]))))
 
 
 def export(module: str, name: str) -> str:

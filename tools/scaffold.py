@@ -34,7 +34,7 @@ def new(root: Path, key: str, bib: Path, family: str, function: str) -> tuple[di
     path = f"segloss.{family}.{function}"
     files = {
         CATALOGUE: with_entry(root, catalogue, record, draft(record, family, path)),
-        BIBLIOGRAPHY: f"{read_text(root, BIBLIOGRAPHY)[0].rstrip()}\n\n{record.text}\n".lstrip(),
+        BIBLIOGRAPHY: with_record(root, catalogue, record),
         oracle_path(key): oracle(function),
         f"{GOLDEN}/{key}/cases.json": "[]\n",
     }
@@ -92,7 +92,7 @@ def rekeyed(bib: Path, key: str) -> Record:
 def draft(record: Record, family: str, function: str) -> str:
     """The entry, with all that follows from the record."""
     fields = record.fields
-    in_print = fields.get("booktitle") or fields.get("journal") or "arXiv"
+    year, in_print = fields["year"], fields.get("booktitle") or fields.get("journal") or "arXiv"
     links = {"doi": fields.get("doi"), "arxiv": record.arxiv, "url": None}
     if not any(links.values()):
         links["url"] = fields.get("url", f"{FILL_IN}: https://…")
@@ -101,7 +101,7 @@ def draft(record: Record, family: str, function: str) -> str:
         f"  date: {first_appearance(record)}",
         f"  title: {quoted(fields['title'])}",
         f"  authors: [{', '.join(map(quoted, record.names))}]",
-        f"  venue: {quoted(in_print + ' ' + fields['year'])}",
+        f"  venue: {quoted(in_print if year in in_print else f'{in_print} {year}')}",
         *(f"  {name}: {quoted(value)}" for name, value in links.items() if value),
         "  code: []",
         f"  family: {family}",
@@ -140,10 +140,11 @@ def with_entry(root: Path, catalogue: Catalogue, record: Record, entry: str) -> 
     """The text of the catalogue with an entry where its date belongs."""
     text = read_text(root, CATALOGUE)[0]
     lines = text.splitlines(keepends=True)
-    at = next((line for line in older(catalogue.entries.values(), first_appearance(record))), None)
-    if at is None:
+    below = next(older(catalogue.entries.values(), first_appearance(record)), None)
+    if below is None:
         found = f"{text.rstrip()}\n\n{entry}".lstrip()
     else:
+        at = below.line() - 1
         while at > 0 and lines[at - 1].startswith("#"):
             at -= 1
         found = "".join([*lines[:at], f"{entry}\n", *lines[at:]])
@@ -157,13 +158,24 @@ def with_entry(root: Path, catalogue: Catalogue, record: Record, entry: str) -> 
     return found
 
 
-def older(entries: Iterable[Entry], date: str) -> Iterator[int]:
-    """Index of the line of every entry that is older than a date."""
+def with_record(root: Path, catalogue: Catalogue, record: Record) -> str:
+    """The text of the bibliography with a record where its entry stands in the catalogue."""
+    text = read_text(root, BIBLIOGRAPHY)[0]
+    entries = older(catalogue.entries.values(), first_appearance(record))
+    below = next((catalogue.records[entry.key] for entry in entries if entry.key in catalogue.records), None)
+    if below is None:
+        return f"{text.rstrip()}\n\n{record.text}\n".lstrip()
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[: below.line - 1], f"{record.text}\n\n", *lines[below.line - 1 :]])
+
+
+def older(entries: Iterable[Entry], date: str) -> Iterator[Entry]:
+    """Every entry that is older than a date."""
     for entry in entries:
         other = entry.fields["date"]
         known = min(len(date), len(other))
         if other[:known] < date[:known]:
-            yield entry.line() - 1
+            yield entry
 
 
 def source_path(family: str, function: str) -> str:
@@ -255,8 +267,8 @@ def left(key: str, files: dict[str, str], existing: str | None) -> list[str]:
     return [
         f"{CATALOGUE}  venue in short, links to code, params, task, dims, range, usage",
         f"{source}  sentence, formula, code, example" if source else cite,
-        f"{oracle_path(key)}  the formula in loops and the cases; or put the authors' numbers into {GOLDEN}/{key}/",
+        f"{oracle_path(key)}  the formula in loops and the cases; not if {GOLDEN}/{key}/ holds the authors' numbers",
         f"python -m tools record {key}",
-        "tests/parity/  an adapter, if the paper's words are new",
-        "python -m tools build && python -m tools check && pytest",
+        "tests/parity/adapters/  an adapter, if the paper's words are new",
+        f"python -m tools build && python -m tools check && pytest tests/parity tests/test_contract.py -k {key}",
     ]

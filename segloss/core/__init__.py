@@ -46,6 +46,7 @@ from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.pointwise import power as power
 from segloss.core.reduce import mean_over_classes as mean_over_classes
+from segloss.core.reduce import mean_over_images as mean_over_images
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images
@@ -60,3 +61,5 @@ from segloss.core.truth import VoxelLoss as VoxelLoss
 from segloss.core.truth import focused as focused
 from segloss.core.weight_map import WeightMap as WeightMap
 from segloss.core.weight_map import flat_weight_map as flat_weight_map
+from segloss.core.windows import window_mean as window_mean
+from segloss.core.windows import window_scatter as window_scatter

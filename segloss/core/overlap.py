@@ -110,16 +110,17 @@ def evidence(
     cost: Float[Tensor, "C C"] | None = None,
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
+    soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
 
     The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
     pointwise function f(p, g) of probability and membership whose sum over the voxels is wanted too; it meets g = 0
-    and g = 1 as numbers where the target holds class indices.
+    and g = 1 as numbers where the target holds class indices. `likelihood` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
-    soft = not likelihood and voxel is None
+    soft = soft and not likelihood and voxel is None
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=soft)
     if cost is not None and (x.dense or x.activation == "sigmoid"):
         raise ValueError(

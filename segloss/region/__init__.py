@@ -21,4 +21,5 @@ from segloss.region.sensitivity_specificity import sensitivity_specificity_loss 
 from segloss.region.tversky import f_beta_loss as f_beta_loss
 from segloss.region.tversky import focal_tversky_loss as focal_tversky_loss
 from segloss.region.tversky import tversky_loss as tversky_loss
+from segloss.region.tvmf_dice import tvmf_dice_loss as tvmf_dice_loss
 from segloss.region.wasserstein_dice import generalised_wasserstein_dice_loss as generalised_wasserstein_dice_loss

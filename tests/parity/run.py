@@ -13,6 +13,7 @@ from segloss import catalog
 from tests.parity.adapters import Case, run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+USUAL = ("logits", "target", "value", "grad")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
         recorded: dict[str, Any] = dict(file)
     differentiable = case.get("differentiable", True)
     logits = torch.from_numpy(recorded["logits"]).requires_grad_(differentiable)
-    extras = {given: torch.from_numpy(recorded[given]) for given in case.get("extras", ())}
+    extras = {name: torch.from_numpy(given) for name, given in recorded.items() if name not in USUAL}
     try:
         value = run(case, logits, torch.from_numpy(recorded["target"]), extras)
     except (ValueError, TypeError, KeyError) as error:

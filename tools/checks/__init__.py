@@ -45,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     values.every_folder_has_cases,
     values.every_folder_has_an_entry,
     values.not_offered_is_needed,
+    values.nothing_is_left_to_fill_in,
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tools.catalogue import Catalogue
+from tools.checks.entries import FILL_IN
 from tools.golden import GOLDEN
 from tools.problems import Problem, did_you_mean
 
@@ -21,6 +22,14 @@ def every_folder_has_cases(catalogue: Catalogue) -> Iterator[Problem]:
     for key, golden in catalogue.golden.items():
         if golden.empty:
             yield golden.problem(f"no case yet; run python -m tools record {key}")
+
+
+def nothing_is_left_to_fill_in(catalogue: Catalogue) -> Iterator[Problem]:
+    """What `new` left to be transcribed is transcribed, or removed."""
+    for path, text in catalogue.oracles.items():
+        if FILL_IN in text:
+            line = text[: text.index(FILL_IN)].count("\n") + 1
+            yield Problem(path, line, "is still to be filled in; remove it if the numbers are those of the authors")
 
 
 def every_folder_has_an_entry(catalogue: Catalogue) -> Iterator[Problem]:

@@ -1,0 +1,132 @@
+"""Windows of a few voxels that slide over a map."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+
+from segloss.core.blocks import SIZE
+from segloss.core.inputs import sum_dtype
+
+Map = Float[Tensor, "B C *S"]
+Channels = Float[Tensor, "K *S"]
+Windows = Float[Tensor, "K D N"]
+At = tuple[slice, slice]
+
+
+def window_mean(x: Map, size: int) -> Map:
+    """The mean over a window around each voxel, of odd size; what lies outside of the map is 0 and counts."""
+    return _mean(x, size) if torch.compiler.is_compiling() else _Mean.apply(x, size)  # pyright: ignore[reportReturnType]
+
+
+def _mean(x: Map, size: int) -> Map:
+    for axis in range(2, x.ndim):
+        n, part = x.shape[axis], x / size
+        x = part.clone()
+        for step in range(1, min(size // 2, n - 1) + 1):
+            x.narrow(axis, step, n - step).add_(part.narrow(axis, 0, n - step))
+            x.narrow(axis, 0, n - step).add_(part.narrow(axis, step, n - step))
+    return x
+
+
+class _Mean(Function):
+    """Its own gradient, since a voxel is in the window of another as the other is in its own."""
+
+    @staticmethod
+    def forward(x: Tensor, size: int) -> Tensor:
+        return _mean(x, size)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.size = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
+        return _Mean.apply(prices[0], ctx.size), None  # pyright: ignore[reportReturnType]
+
+
+def windows(x: Channels, size: int) -> Windows:
+    """The windows that lie inside of a map: D places in a window, N windows. In the type of sums."""
+    axes = x.ndim - 1
+    for axis in range(1, axes + 1):
+        x = x.unfold(axis, size, 1)
+    x = x.permute(0, *range(axes + 1, 2 * axes + 1), *range(1, axes + 1)).to(sum_dtype(x.device))
+    return x.reshape(x.shape[0], size**axes, -1)
+
+
+def window_scatter(p: Map, g: Map, size: int) -> Float[Tensor, "B C D D"]:
+    """The scatter matrix of all windows of each image and class, those of `p` above those of `g`; `g` is constant.
+
+    The windows are laid out block by block, and again on the way back.
+    """
+    maps = p.flatten(0, 1), g.detach().flatten(0, 1)
+    found: Any = _scatter(*maps, size) if torch.compiler.is_compiling() else _Scatter.apply(*maps, size)[0]  # pyright: ignore[reportOptionalSubscript]
+    return found.unflatten(0, p.shape[:2])
+
+
+def _scatter(p: Tensor, g: Tensor, size: int) -> Float[Tensor, "K D D"]:
+    """The definition, for compilers and for second derivatives."""
+    x = torch.cat([windows(p, size), windows(g, size)], 1)
+    x = x - x.mean(2, keepdim=True)
+    return x @ x.mT
+
+
+class _Scatter(Function):
+    @staticmethod
+    def forward(p: Tensor, g: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        width = 2 * size ** (p.ndim - 1)
+        moment = p.new_zeros(len(p), width, width, dtype=sum_dtype(p.device))
+        total = moment.new_zeros(len(p), width, 1)
+        for at, _ in _slabs(p, size):
+            x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
+            moment[at[0]] += x @ x.mT
+            total[at[0]] += x.sum(2, keepdim=True)
+        mean = total / math.prod(n - size + 1 for n in p.shape[1:])
+        return moment - total @ mean.mT, mean
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        p, g, ctx.size = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(p, g, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+        price, (p, g, mean), size = prices[0], ctx.saved_tensors, ctx.size
+        if torch.is_grad_enabled():
+            return *torch.autograd.grad(_scatter(p, g, size), p, price, create_graph=True), None, None
+
+        places = mean.shape[1] // 2
+        price = (price + price.mT)[:, :places]
+        offset = price @ mean
+        gradient = torch.zeros_like(p)
+        for at, inner in _slabs(p, size):
+            x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
+            slope = torch.baddbmm(offset[at[0]], price[at[0]], x, beta=-1).unflatten(2, inner)
+            for part, of_place in zip(_shifts(gradient[at], inner, size), slope.unbind(1), strict=True):
+                part += of_place
+        return gradient, None, None
+
+
+def _slabs(x: Channels, size: int) -> Iterator[tuple[At, torch.Size]]:
+    """Some whole maps or some rows of one, as many as fit a cache with their windows, and the number of windows."""
+    inner = torch.Size(n - size + 1 for n in x.shape[1:])
+    width = 2 * size ** (x.ndim - 1)
+    room = SIZE.get(x.device.type, SIZE["cuda"]) // width
+    maps = max(1, room // inner.numel())
+    rows = max(1, room // (maps * inner[1:].numel()))
+    for first in range(0, len(x), maps):
+        for row in range(0, inner[0], rows):
+            here = min(rows, inner[0] - row)
+            yield (slice(first, first + maps), slice(row, row + here + size - 1)), torch.Size((here, *inner[1:]))
+
+
+def _shifts(x: Channels, inner: torch.Size, size: int) -> Iterator[Tensor]:
+    """The voxels at each place of the windows, as views, in the order of `windows`."""
+    for place in itertools.product(range(size), repeat=len(inner)):
+        yield x[(slice(None), *(slice(at, at + n) for at, n in zip(place, inner, strict=True)))]
