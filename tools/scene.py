@@ -118,6 +118,7 @@ EXTRAS: Mapping[str, Callable[[Tensor], Any]] = {
     "weight_map": weight_map,
     "annotated": lambda target: [[1]] * len(target),
     "partner": lambda target: target,
+    "adjacency": lambda target: torch.eye(2, dtype=torch.float64),
     "share": lambda target: 1.0,
 }
 """Inputs that a loss may require besides logits and target, by the name of their parameter."""
