@@ -7,6 +7,16 @@ from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.distance import Backend as Backend
+from segloss.core.distance import DistanceMap as DistanceMap
+from segloss.core.distance import Masks as Masks
+from segloss.core.distance import Side as Side
+from segloss.core.distance import Spacing as Spacing
+from segloss.core.distance import check_spacing as check_spacing
+from segloss.core.distance import distance_backend as distance_backend
+from segloss.core.distance import distance_map as distance_map
+from segloss.core.distance import flat_distance as flat_distance
+from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
 from segloss.core.inputs import Absent as Absent
