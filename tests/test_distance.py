@@ -70,6 +70,19 @@ def test_every_backend_is_exact(backend, shape, spacing):
     torch.testing.assert_close(signed, torch.where(masks, -expected, expected).float(), **near)
 
 
+def test_scipy_sweeps_where_distances_are_short_and_else_transforms(monkeypatch):
+    masks = torch.zeros(1, 2, 50, 40, dtype=torch.bool)
+    masks[:, 0, 3:5, 2] = masks[:, 1, ::4, ::3] = True
+    expected = brute(masks, (0.5, 1.5)).float()
+    calls = []
+    for name in ("_swept", "_add_transform"):
+        original = getattr(core, name)
+        monkeypatch.setattr(core, name, lambda *a, n=name, f=original: calls.append(n) or f(*a))
+    with distance_backend("scipy"):
+        torch.testing.assert_close(distance_map(masks, spacing=(0.5, 1.5), side="outside"), expected * ~masks)
+    assert calls == ["_add_transform", "_swept"]
+
+
 @pytest.mark.parametrize("side", ["both", "inside", "outside"])
 def test_empty_and_full_masks_have_no_distance(backend, side):
     masks = torch.zeros(1, 3, 6, 5, dtype=torch.bool)
