@@ -75,6 +75,7 @@ def test_scipy_sweeps_where_distances_are_short_and_else_transforms(monkeypatch)
     masks[:, 0, 3:5, 2] = masks[:, 1, ::4, ::3] = True
     expected = brute(masks, (0.5, 1.5)).float()
     calls = []
+    monkeypatch.setattr(core, "SWEEPS", 20)
     for name in ("_swept", "_add_transform"):
         original = getattr(core, name)
         monkeypatch.setattr(core, name, lambda *a, n=name, f=original: calls.append(n) or f(*a))
