@@ -9,7 +9,11 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import shape as shape
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
+from segloss.boundary import contour_distance_map as contour_distance_map
+from segloss.boundary import distance_penalised_cross_entropy_loss as distance_penalised_cross_entropy_loss
+from segloss.boundary import shape_aware_cross_entropy_loss as shape_aware_cross_entropy_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
 from segloss.compound import dice_ce_loss as dice_ce_loss
@@ -52,6 +56,7 @@ from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
+from segloss.modules import DistancePenalisedCrossEntropyLoss as DistancePenalisedCrossEntropyLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
 from segloss.modules import ExclusionDiceLoss as ExclusionDiceLoss
 from segloss.modules import ExponentialLogarithmicLoss as ExponentialLogarithmicLoss
@@ -64,6 +69,7 @@ from segloss.modules import GeneralisedFBetaLoss as GeneralisedFBetaLoss
 from segloss.modules import GeneralisedWassersteinDiceLoss as GeneralisedWassersteinDiceLoss
 from segloss.modules import JaccardLoss as JaccardLoss
 from segloss.modules import LabelMarginalLoss as LabelMarginalLoss
+from segloss.modules import LayerSmoothnessLoss as LayerSmoothnessLoss
 from segloss.modules import LovaszHingeLoss as LovaszHingeLoss
 from segloss.modules import LovaszSoftmaxLoss as LovaszSoftmaxLoss
 from segloss.modules import MarginalCrossEntropyLoss as MarginalCrossEntropyLoss
@@ -72,6 +78,8 @@ from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
+from segloss.modules import ShapeAwareCrossEntropyLoss as ShapeAwareCrossEntropyLoss
+from segloss.modules import SignedDistanceRegressionLoss as SignedDistanceRegressionLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
@@ -96,5 +104,8 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.shape import layer_smoothness_loss as layer_smoothness_loss
+from segloss.shape import layer_weight_map as layer_weight_map
+from segloss.shape import signed_distance_regression_loss as signed_distance_regression_loss
 
 __version__ = "0.1.0"

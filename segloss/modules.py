@@ -9,7 +9,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.boundary import boundary_f1_loss
+from segloss.boundary import boundary_f1_loss, distance_penalised_cross_entropy_loss, shape_aware_cross_entropy_loss
 from segloss.compound import (
     combo_loss,
     dice_ce_loss,
@@ -23,12 +23,14 @@ from segloss.core import (
     Activation,
     Balance,
     ClassWeight,
+    DistanceMap,
     HardLabels,
     Labels,
     Logits,
     Mask,
     ProcessGroup,
     Reduction,
+    Spacing,
     Value,
     WeightMap,
 )
@@ -71,6 +73,7 @@ from segloss.region import (
     tversky_loss,
 )
 from segloss.region.wasserstein_dice import LabelDistance
+from segloss.shape import layer_smoothness_loss, signed_distance_regression_loss
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1215,6 +1218,170 @@ class BoundaryF1Loss(Loss):
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return boundary_f1_loss(logits, target, mask=mask, **self.keywords)
+
+
+class DistancePenalisedCrossEntropyLoss(Loss):
+    """Cross-entropy of each voxel, raised by a penalty that is largest at the boundary of its structure.
+
+    The module form of `segloss.boundary.distance_penalised_cross_entropy_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalise: bool = True,
+        spacing: Spacing | None = None,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            normalise=normalise,
+            spacing=spacing,
+            activation=activation,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(
+        self,
+        logits: Logits,
+        target: HardLabels,
+        *,
+        distance: DistanceMap | None = None,
+        mask: Mask | None = None,
+    ) -> Value:
+        """Give the value of the function for a batch."""
+        return distance_penalised_cross_entropy_loss(logits, target, distance=distance, mask=mask, **self.keywords)
+
+
+class ShapeAwareCrossEntropyLoss(Loss):
+    """Cross-entropy, raised at mistaken voxels by the mean distance between predicted and true contour.
+
+    The module form of `segloss.boundary.shape_aware_cross_entropy_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        spacing: Spacing | None = None,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            spacing=spacing,
+            activation=activation,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(
+        self,
+        logits: Logits,
+        target: HardLabels,
+        *,
+        distance: DistanceMap | None = None,
+        mask: Mask | None = None,
+    ) -> Value:
+        """Give the value of the function for a batch."""
+        return shape_aware_cross_entropy_loss(logits, target, distance=distance, mask=mask, **self.keywords)
+
+
+class LayerSmoothnessLoss(Loss):
+    """Cross-entropy, plus how far the probabilities are from their mean along the layer.
+
+    The module form of `segloss.shape.layer_smoothness_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        ce_weight: float = 1.0,
+        smoothness_weight: float = 1000.0,
+        window: int = 5,
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            ce_weight=ce_weight,
+            smoothness_weight=smoothness_weight,
+            window=window,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(
+        self,
+        logits: Logits,
+        target: HardLabels,
+        *,
+        weight_map: WeightMap | None = None,
+        mask: Mask | None = None,
+    ) -> Value:
+        """Give the value of the function for a batch."""
+        return layer_smoothness_loss(logits, target, weight_map=weight_map, mask=mask, **self.keywords)
+
+
+class SignedDistanceRegressionLoss(Loss):
+    """Regression of the signed distance to the boundary of each class, plus Dice on its sign.
+
+    The module form of `segloss.shape.signed_distance_regression_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dice_weight: float = 1.0,
+        product_weight: float = 10.0,
+        l1_weight: float = 10.0,
+        level: Literal["voxel", "image"] = "voxel",
+        steepness: float = 1500.0,
+        smooth: float = 1e-5,
+        spacing: Spacing | None = None,
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            dice_weight=dice_weight,
+            product_weight=product_weight,
+            l1_weight=l1_weight,
+            level=level,
+            steepness=steepness,
+            smooth=smooth,
+            spacing=spacing,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(
+        self,
+        logits: Logits,
+        target: HardLabels,
+        *,
+        distance: DistanceMap | None = None,
+        mask: Mask | None = None,
+    ) -> Value:
+        """Give the value of the function for a batch."""
+        return signed_distance_regression_loss(logits, target, distance=distance, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):

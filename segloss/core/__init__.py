@@ -7,6 +7,9 @@ from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.contours import flat_contour as flat_contour
+from segloss.core.contours import flat_distance_map as flat_distance_map
+from segloss.core.contours import inner_boundary as inner_boundary
 from segloss.core.distance import Backend as Backend
 from segloss.core.distance import DistanceMap as DistanceMap
 from segloss.core.distance import Masks as Masks

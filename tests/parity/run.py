@@ -68,7 +68,7 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
 
 def not_offered(key: str, case: Case) -> str:
     """Why our functions do not reproduce a case, from the entry; empty where they should."""
-    names = (case["case"], case["loss"], case["source"]["callable"])
+    names = (case["case"], case["loss"], case["source"]["callable"] or "")
     for pattern, reason in catalog.get(key).not_offered.items():
         if any(fnmatchcase(name, pattern) for name in names):
             return reason
