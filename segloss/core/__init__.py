@@ -15,7 +15,7 @@ from segloss.core.distance import Spacing as Spacing
 from segloss.core.distance import check_spacing as check_spacing
 from segloss.core.distance import distance_backend as distance_backend
 from segloss.core.distance import distance_map as distance_map
-from segloss.core.distance import flat_distance as flat_distance
+from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
