@@ -46,7 +46,7 @@ def masks_of(shape, images=2, classes=3, share=0.3):
     return torch.rand(images, classes, *shape, generator=torch.Generator().manual_seed(0)) < share
 
 
-def brute(masks, spacing):
+def brute(masks, spacing, valid=None):
     """The distance to the nearest voxel of the other side, pair by pair."""
     at = torch.cartesian_prod(*(torch.arange(n) for n in masks.shape[2:])).view(-1, masks.ndim - 2) * torch.tensor(
         spacing
@@ -54,6 +54,9 @@ def brute(masks, spacing):
     between = torch.cdist(at.double(), at.double(), compute_mode="donot_use_mm_for_euclid_dist")
     flat = masks.flatten(2)
     other = flat[..., :, None] != flat[..., None, :]
+    if valid is not None:
+        known = valid.flatten(2)
+        other &= known[..., :, None] & known[..., None, :]
     nearest = between.where(other, math.inf).amin(-1)
     return nearest.where(nearest < math.inf, 0).view(masks.shape)
 
@@ -76,12 +79,12 @@ def test_scipy_sweeps_where_distances_are_short_and_else_transforms(monkeypatch)
     expected = brute(masks, (0.5, 1.5)).float()
     calls = []
     monkeypatch.setattr(core, "SWEEPS", 20)
-    for name in ("_swept", "_add_transform"):
+    for name in ("_swept", "_transformed"):
         original = getattr(core, name)
         monkeypatch.setattr(core, name, lambda *a, n=name, f=original: calls.append(n) or f(*a))
     with distance_backend("scipy"):
         torch.testing.assert_close(distance_map(masks, spacing=(0.5, 1.5), side="outside"), expected * ~masks)
-    assert calls == ["_add_transform", "_swept"]
+    assert calls == ["_transformed", "_swept"]
 
 
 @pytest.mark.parametrize("side", ["both", "inside", "outside"])
@@ -100,6 +103,19 @@ def test_two_classes_that_exclude_each_other_share_a_map(backend):
     masks = torch.cat([first, ~first], 1)
     torch.testing.assert_close(distance_map(masks), brute(masks, (1.0, 1.0)).float())
     torch.testing.assert_close(distance_map(masks, side="inside"), (brute(masks, (1.0, 1.0)) * masks).float())
+
+
+@pytest.mark.parametrize(("shape", "spacing"), SHAPES)
+def test_unknown_voxels_are_on_neither_side(backend, shape, spacing):
+    valid = masks_of(shape, classes=1, share=0.7)
+    valid[1] = True
+    masks = masks_of(shape) & valid
+    expected = brute(masks, spacing, valid)
+    near = {"rtol": 1e-6, "atol": 1e-6}
+    torch.testing.assert_close(distance_map(masks, spacing=spacing, valid=valid), expected.float(), **near)
+    signed = signed_distance_map(masks, spacing=spacing, valid=valid)
+    torch.testing.assert_close(signed, torch.where(masks, -expected, expected).float(), **near)
+    assert not distance_map(valid, valid=valid)[0].any()
 
 
 def test_strides_and_gradients_of_masks_do_not_matter(backend):

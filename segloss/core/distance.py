@@ -21,6 +21,7 @@ from torch import Tensor
 
 from segloss.core.blocks import kept
 from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
+from segloss.core.masks import true_mask
 
 Masks = Bool[Tensor, "B C *S"]
 DistanceMap = Float[Tensor, "B C *S"]
@@ -35,7 +36,12 @@ _BACKEND: ContextVar[Backend] = ContextVar("backend", default="auto")
 
 
 def distance_map(
-    masks: Masks, *, spacing: Spacing | None = None, side: Side = "both", dtype: torch.dtype = torch.float32
+    masks: Masks,
+    *,
+    spacing: Spacing | None = None,
+    side: Side = "both",
+    valid: Bool[Tensor, "B 1 *S"] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> DistanceMap:
     """The distance of each voxel to the nearest voxel of the other side of its mask, (B, C, *S), without gradient.
 
@@ -44,6 +50,7 @@ def distance_map(
         spacing: Size of a voxel along each axis, in whose units the distances are. None stands for 1.
         side: Which voxels have a distance, 0 elsewhere: those of the mask, `"inside"`, those that are not of the mask,
             `"outside"`, which is the distance to the mask, or all.
+        valid: Voxels that are known; the others are on neither side and have the distance 0.
         dtype: Type of the map.
     """
     if not isinstance(masks, Tensor):
@@ -54,22 +61,37 @@ def distance_map(
             f"masks must be boolean (B, C, *S) with one to three spatial axes, got {masks.dtype} of shape {shape}"
         )
     one_of("side", side, ("both", "inside", "outside"))
-    return _distances(masks, check_spacing(spacing, masks.ndim - 2), side, dtype)
+    masks = masks if valid is None else masks & valid
+    return _distances(masks, valid, check_spacing(spacing, masks.ndim - 2), side, dtype)
 
 
 def signed_distance_map(
-    masks: Masks, *, spacing: Spacing | None = None, dtype: torch.dtype = torch.float32
+    masks: Masks,
+    *,
+    spacing: Spacing | None = None,
+    valid: Bool[Tensor, "B 1 *S"] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> DistanceMap:
     """`distance_map` of both sides, negative inside: it jumps from minus to plus a step and is nowhere 0.
 
     Only where a mask is empty or full is it 0, everywhere.
     """
-    distance = distance_map(masks, spacing=spacing, dtype=dtype)
+    distance = distance_map(masks, spacing=spacing, valid=valid, dtype=dtype)
     return torch.where(masks, -distance, distance)
 
 
-def flat_distance(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
-    """A given map, checked and laid flat, 0 where ignored and without gradient."""
+def signed_distance(
+    x: Inputs, spacing: Spacing | None = None, distance: DistanceMap | None = None
+) -> Float[Tensor, "B C N"]:
+    """The signed distances of the true classes, 0 where ignored: those given, once checked, else computed."""
+    dtype, size = compute_dtype(x.logits.dtype), check_spacing(spacing, len(x.shape) - 2)
+    if distance is not None:
+        return _flat(distance, x)
+    masks, valid = x.spatial(true_mask(x)), None if x.valid is None else x.spatial(x.valid)
+    return signed_distance_map(masks, spacing=size, valid=valid, dtype=dtype).flatten(2)
+
+
+def _flat(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
     if not isinstance(distance, Tensor):
         raise TypeError(f"distance must be a tensor, got {type(distance).__name__}")
     if not distance.is_floating_point():
@@ -80,7 +102,7 @@ def flat_distance(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
         raise ValueError(f"distance is on {distance.device}, but logits are on {x.logits.device}")
     flat = kept(distance.detach().flatten(2).to(compute_dtype(x.logits.dtype)), x.valid)
     if can_look_at(flat) and not math.isfinite(flat.sum()) and not bool(flat.isfinite().all()):
-        raise ValueError("distance must be finite")
+        raise ValueError("distance must hold finite numbers")
     return flat
 
 
@@ -159,63 +181,74 @@ def _backend(device: torch.device) -> str:
 
 
 @torch.library.custom_op("segloss::distances", mutates_args=())
-def _distances(masks: Tensor, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
+def _distances(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
     """One operator to a compiler, which cannot look into it."""
     backend = _backend(masks.device)
-    squared = _on_gpu(masks, size, side, dtype) if backend == "cupy" else _on_cpu(masks, size, side, dtype, backend)
-    return squared.sqrt_()
+    squared = torch.zeros(masks.shape, dtype=dtype, device=masks.device if backend == "cupy" else "cpu")
+    if backend == "cupy":
+        _on_gpu(masks, valid, size, side, squared)
+    else:
+        _on_cpu(masks.cpu(), None if valid is None else valid.cpu(), size, side, squared, backend)
+    return squared.sqrt_().to(masks.device)
 
 
 @_distances.register_fake
-def _(masks: Tensor, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
+def _(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
     return masks.new_empty(masks.shape, dtype=dtype)
 
 
-def _on_cpu(masks: Tensor, size: Sequence[float], side: str, dtype: torch.dtype, backend: str) -> Tensor:
-    squared = torch.zeros(masks.shape, dtype=dtype)
-    for image, out in zip(masks.cpu().contiguous(), squared, strict=True):
-        for channel, (mask, d) in enumerate(zip(image, out, strict=True)):
+def _on_cpu(
+    masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor, backend: str
+) -> None:
+    depths = _edt if backend == "edt" else _scipy
+    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
+        known = None if valid is None or valid[image].all() else valid[image, 0]
+        for channel, (mask, d) in enumerate(zip(channels, out, strict=True)):
             if mask.all() or not mask.any():
                 continue
-            if channel == 1 and len(image) == 2 and side == "both" and (mask != image[0]).all():
+            if channel == 1 and len(channels) == 2 and side == "both" and known is None and (mask != channels[0]).all():
                 d.copy_(out[0])
-            elif backend == "edt":
-                _edt(mask, size, side, d)
+            elif backend == "edt" and side == "both" and known is None:
+                d.copy_(_edt(mask.to(torch.uint8) + 1, size, d.dtype))
             else:
-                _scipy(mask, size, side, d)
-    return squared.to(masks.device)
+                for here, there, name in _sides(mask, known):
+                    if side in (name, "both") and there.any():
+                        d += depths(~there, size, d.dtype).mul_(here)
 
 
-def _edt(mask: Tensor, size: Sequence[float], side: str, out: Tensor) -> None:
-    """Distances to the nearest voxel of another label, of every label but 0: both sides take one pass."""
+def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor, str]]:
+    """Inside and outside: the voxels on this side, those on the other, and what this one is called."""
+    rest = ~mask if known is None else known & ~mask
+    yield mask, rest, "inside"
+    yield rest, mask, "outside"
+
+
+def _edt(labels: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """Squared distances to the nearest voxel of another label, of every label but 0: both sides take one pass."""
     import edt
 
-    labels = mask if side == "inside" else ~mask if side == "outside" else mask.to(torch.uint8) + 1
     steps = size if len(size) > 1 else size[0]
-    out.copy_(torch.from_numpy(edt.edtsq(labels.numpy(), anisotropy=steps, parallel=torch.get_num_threads())))
+    found = edt.edtsq(labels.contiguous().numpy(), anisotropy=steps, parallel=torch.get_num_threads())
+    return torch.from_numpy(found).to(dtype)
 
 
-def _scipy(mask: Tensor, size: Sequence[float], side: str, out: Tensor) -> None:
-    if side != "outside":
-        _add_depths(mask.numpy(), size, out)
-    if side != "inside":
-        _add_depths((~mask).numpy(), size, out)
-
-
-def _add_depths(mask: NDArray[np.bool_], size: Sequence[float], out: Tensor) -> None:
-    """Add the squared distances inside of a mask; the nearest voxel outside touches the box around it."""
+def _scipy(mask: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """Squared distances inside of a mask; the nearest voxel outside touches the box around it."""
     from scipy.ndimage import distance_transform_cdt, find_objects
 
-    (found,) = find_objects(mask.view(np.uint8))
+    away = mask.contiguous().numpy()
+    (found,) = find_objects(away.view(np.uint8))
     box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
-    inside, part = mask[box], out[box]
+    inside = away[box]
     steps: Any = distance_transform_cdt(inside, "chessboard")
     reach = int(steps.max()) * math.hypot(*size)
-    sweeps = [min(n - 1, int(reach / step)) for n, step in zip(part.shape, size, strict=True)]
+    sweeps = [min(n - 1, int(reach / step)) for n, step in zip(inside.shape, size, strict=True)]
+    out = torch.zeros(mask.shape, dtype=dtype)
     if sum(sweeps) <= SWEEPS:
-        part += _swept(torch.from_numpy(inside), size, sweeps, reach, out.dtype)
+        out[box] = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
     else:
-        _add_transform(inside, size, part)
+        out[box] = _transformed(inside, size, dtype)
+    return out
 
 
 def _swept(mask: Tensor, size: Sequence[float], sweeps: Sequence[int], reach: float, dtype: torch.dtype) -> Tensor:
@@ -231,34 +264,37 @@ def _swept(mask: Tensor, size: Sequence[float], sweeps: Sequence[int], reach: fl
     return d
 
 
-def _add_transform(mask: NDArray[np.bool_], size: Sequence[float], out: Tensor) -> None:
+def _transformed(mask: NDArray[np.bool_], size: Sequence[float], dtype: torch.dtype) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
     nearest: Any = distance_transform_edt(mask, sampling=size, return_distances=False, return_indices=True)
+    out = torch.zeros(mask.shape, dtype=dtype)
     for axis, (index, step) in enumerate(zip(torch.from_numpy(nearest), size, strict=True)):
         own = torch.arange(out.shape[axis], dtype=index.dtype).view(-1, *[1] * (out.ndim - 1 - axis))
-        out += (index.sub_(own).to(out.dtype) * step).square_()
+        out += (index.sub_(own).to(dtype) * step).square_()
+    return out
 
 
-def _on_gpu(masks: Tensor, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
-    """Nothing is waited for: empty and full masks are dealt with at the end."""
+def _on_gpu(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor) -> None:
+    """Nothing is waited for: masks without another side are dealt with at the end."""
     cupy = required("cupy")
-    squared = torch.stack([_cupy(cupy, mask, size, side, dtype) for mask in masks.flatten(0, 1)])
-    flat = masks.flatten(0, 1).flatten(1)
-    there = (flat.any(1) & ~flat.all(1)).view(-1, *[1] * len(size))
-    return torch.where(there, squared, 0).view(masks.shape)
+    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
+        for mask, d in zip(channels, out, strict=True):
+            for here, there, name in _sides(mask, None if valid is None else valid[image, 0]):
+                if side in (name, "both"):
+                    d += torch.where(here & there.any() & mask.any(), _cupy(cupy, ~there, size).to(d.dtype), 0)
 
 
-def _cupy(cupy: Any, mask: Tensor, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
-    """Squared distances of one mask; cupy has no transform of a line, so that a line is taken twice."""
+def _cupy(cupy: Any, mask: Tensor, size: Sequence[float]) -> Tensor:
+    """Squared distances inside of a mask; cupy has no transform of a line, so that a line is taken twice."""
     from cupyx.scipy.ndimage import distance_transform_edt  # pyright: ignore[reportMissingImports]
 
-    masks, steps = (mask.expand(2, -1), (1.0, *size)) if len(size) == 1 else (mask, tuple(size))
-    sides = [m for m, name in ((masks, "inside"), (~masks, "outside")) if side in (name, "both")]
+    line = len(size) == 1
+    plane, steps = (mask.expand(2, -1), (1.0, *size)) if line else (mask, tuple(size))
     with _where(cupy, mask):
-        depths = [distance_transform_edt(cupy.asarray(m), sampling=steps, float64_distances=True) for m in sides]
-        squared = sum(torch.as_tensor(cupy.asnumpy(d) if mask.device.type == "cpu" else d) ** 2 for d in depths)
-    return torch.as_tensor(squared, dtype=dtype)[0 if len(size) == 1 else ...]
+        found = distance_transform_edt(cupy.asarray(plane), sampling=steps, float64_distances=True)
+        depths = torch.as_tensor(cupy.asnumpy(found) if mask.device.type == "cpu" else found)
+    return depths.square()[0 if line else ...]
 
 
 @contextmanager
