@@ -14,13 +14,11 @@ from segloss.core import (
     Spacing,
     Value,
     check_reduction,
-    check_spacing,
-    flat_distance,
-    flat_distance_map,
     log_likelihood,
     over_voxels,
     prepare,
     ratio,
+    signed_distance,
     true_mask,
 )
 from segloss.core.blocks import kept
@@ -77,13 +75,9 @@ def distance_penalised_cross_entropy_loss(
     """
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    steps = check_spacing(spacing, logits.ndim - 2)
+    D = signed_distance(x, spacing, distance).abs()
     log_p = log_likelihood(x)
     exclusive = log_p.shape[1] < logits.shape[1]
-    if distance is None:
-        D = flat_distance_map(true_mask(x), x, spacing=steps, side="inside" if exclusive else "both")
-    else:
-        D = flat_distance(distance, x).abs()
     c = kept(x.labels.long(), x.valid) if exclusive else true_mask(x).long()
     D = D.gather(1, c) if exclusive else D
     classes = logits.shape[1] if exclusive else 2

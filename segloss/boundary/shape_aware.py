@@ -16,13 +16,13 @@ from segloss.core import (
     Value,
     check_reduction,
     check_spacing,
+    distance_map,
     flat_contour,
-    flat_distance,
-    flat_distance_map,
     log_likelihood,
     over_voxels,
     prepare,
     ratio,
+    signed_distance,
     sum_dtype,
     true_mask,
 )
@@ -83,11 +83,11 @@ def shape_aware_cross_entropy_loss(
     if regions.start > 1:
         raise ValueError(f"logits must have one or two channels under a softmax, got {logits.shape[1]}")
     y, y_hat = true_mask(x)[:, regions], _predicted(x, exclusive=regions.start == 1)
+    C, C_hat = flat_contour(y, x), flat_contour(y_hat, x)
     if distance is None:
-        d = flat_distance_map(flat_contour(y, x), x, spacing=steps, side="outside")
+        d = distance_map(x.spatial(C), spacing=steps, side="outside", dtype=log_p.dtype).flatten(2)
     else:
-        d = flat_distance(distance, x)[:, regions]
-    C_hat = flat_contour(y_hat, x)
+        d = signed_distance(x, steps, distance)[:, regions]
     E = ratio(_sum(d * C_hat), _sum(C_hat), empty=0.0).to(log_p.dtype)
     return over_voxels(-(1 + E * (y_hat != y)) * log_p, x, reduction, group)
 

@@ -8,7 +8,6 @@ from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.contours import flat_contour as flat_contour
-from segloss.core.contours import flat_distance_map as flat_distance_map
 from segloss.core.contours import inner_boundary as inner_boundary
 from segloss.core.distance import Backend as Backend
 from segloss.core.distance import DistanceMap as DistanceMap
@@ -18,7 +17,7 @@ from segloss.core.distance import Spacing as Spacing
 from segloss.core.distance import check_spacing as check_spacing
 from segloss.core.distance import distance_backend as distance_backend
 from segloss.core.distance import distance_map as distance_map
-from segloss.core.distance import flat_distance as flat_distance
+from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of

@@ -1,12 +1,11 @@
-"""The contours of masks, and the distances to their other side, among the voxels that count."""
+"""The contours of masks."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from segloss.core.blocks import kept
-from segloss.core.distance import Masks, Side, Spacing, distance_map
-from segloss.core.inputs import Inputs, compute_dtype
+from segloss.core.distance import Masks
+from segloss.core.inputs import Inputs
 
 FlatMasks = Bool[Tensor, "B K N"]
 
@@ -28,18 +27,3 @@ def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None) ->
 def flat_contour(masks: FlatMasks, x: Inputs) -> FlatMasks:
     """The inner boundary of masks that are False where voxels do not count."""
     return inner_boundary(x.spatial(masks), None if x.valid is None else x.spatial(x.valid)).flatten(2)
-
-
-def flat_distance_map(
-    masks: FlatMasks, x: Inputs, *, spacing: Spacing | None = None, side: Side = "both"
-) -> Float[Tensor, "B K N"]:
-    """`distance_map` to the nearest voxel of the other side that counts, of masks that are False where none does."""
-
-    def distance(to: FlatMasks, side: Side = "outside") -> Float[Tensor, "B K N"]:
-        dtype = compute_dtype(x.logits.dtype)
-        return kept(distance_map(x.spatial(to), spacing=spacing, side=side, dtype=dtype).flatten(2), x.valid)
-
-    if x.valid is None:
-        return distance(masks, side)
-    others = {"inside": (~masks & x.valid,), "outside": (masks,), "both": (~masks & x.valid, masks)}[side]
-    return torch.stack([distance(other) for other in others]).sum(0)

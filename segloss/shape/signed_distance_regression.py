@@ -17,19 +17,17 @@ from segloss.core import (
     Spacing,
     Value,
     check_reduction,
-    check_spacing,
     class_range,
     class_weight,
     count,
     flat_contour,
-    flat_distance,
-    flat_distance_map,
     mean_over_classes,
     not_negative,
     one_of,
     positive,
     prepare,
     ratio,
+    signed_distance,
     sum_dtype,
     true_mask,
 )
@@ -106,7 +104,6 @@ def signed_distance_regression_loss(
     one_of("level", level, ("voxel", "image"))
     check_reduction(reduction)
     x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
-    steps = check_spacing(spacing, logits.ndim - 2)
     classes = slice(class_range(logits, include_background).start, None)
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
@@ -117,7 +114,7 @@ def signed_distance_regression_loss(
         return pooled(kept(of_voxels, x.valid).sum(2, dtype=sum_dtype(of_voxels.device)))
 
     g = true_mask(x)[:, classes]
-    D = flat_distance_map(g, x, spacing=steps) if distance is None else flat_distance(distance, x)[:, classes].abs()
+    D = signed_distance(x, spacing, distance)[:, classes].abs()
     y = (_share(kept(D, ~g)) - _share(kept(D, g))).masked_fill(flat_contour(g, x), 0)
     p = kept(x.logits[:, classes].to(y.dtype), x.valid).tanh()
     h = torch.sigmoid(-steepness * p)
