@@ -45,16 +45,13 @@ def distance_penalised_cross_entropy_loss(
     R_{ic} = \big(\max_{j \in G_c} D_{jc} - D_{ic}\big)\,[i \in G_c]$$
 
     $G_c$ are the voxels of class $c$, the background too, and $D_{ic}$ is the distance of voxel $i$ of the class to the
-    nearest voxel of another. $R_c$ is 0 at the deepest voxel of the class, and everywhere if there is no other class,
-    or if the class is as thin everywhere. $p_i$ is the probability of the truth: of its class under softmax, of each
-    channel's own yes or no under sigmoid, which are the classes there. The mean is over voxels (and channels under
-    sigmoid) and does not divide by the weights.
+    nearest voxel of another: the size of its signed distance. $R_c$ is 0 at the deepest voxel of the class, and
+    everywhere if there is no other class, or if the class is as thin everywhere. $p_i$ is the probability of the truth:
+    of its class under softmax, of each channel's own yes or no under sigmoid, which are the classes there. The mean is
+    over voxels (and channels under sigmoid) and does not divide by the weights.
 
     Args:
         normalise: Whether each $R_c$ is divided by its largest value in the image, so that $\Phi$ is from 0 to 1.
-        spacing: Size of a voxel along each axis. None stands for 1.
-        distance: Distances $D$, (B, C, \*S), with any sign, as `signed_distance_map` gives them for the masks of the
-            classes: those inside of each class count, under sigmoid also those outside. None computes them.
 
     Returns:
         A scalar of at least 0, or with `reduction="none"` one loss a voxel, (B, \*S); under sigmoid of several channels

@@ -1,33 +1,32 @@
 """Cross-entropy that costs more at mistaken voxels, the further the predicted contour is from the true one."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core import (
     Activation,
     DistanceMap,
     HardLabels,
-    Inputs,
     Logits,
     Mask,
     ProcessGroup,
     Reduction,
     Spacing,
     Value,
+    can_look_at,
     check_reduction,
     check_spacing,
-    distance_map,
     flat_contour,
+    flat_distance,
     log_likelihood,
+    mask_distance,
     over_voxels,
+    predicted_mask,
     prepare,
     ratio,
-    signed_distance,
     sum_dtype,
     true_mask,
 )
-
-Region = Bool[Tensor, "B K N"]
 
 
 def shape_aware_cross_entropy_loss(
@@ -54,7 +53,6 @@ def shape_aware_cross_entropy_loss(
     two channels, or one, there is one region; under sigmoid each channel is a region with its own $E$.
 
     Args:
-        spacing: Size of a voxel along each axis. None stands for 1.
         distance: Distance of every voxel to the true contour of each channel, (B, C, \*S), as `contour_distance_map`
             gives it; of two channels under softmax that of channel 1 counts. None computes it.
 
@@ -82,21 +80,13 @@ def shape_aware_cross_entropy_loss(
     regions = slice(logits.shape[1] - log_p.shape[1], None)
     if regions.start > 1:
         raise ValueError(f"logits must have one or two channels under a softmax, got {logits.shape[1]}")
-    y, y_hat = true_mask(x)[:, regions], _predicted(x, exclusive=regions.start == 1)
+    y, y_hat = true_mask(x)[:, regions], predicted_mask(x)[:, regions]
     C, C_hat = flat_contour(y, x), flat_contour(y_hat, x)
-    if distance is None:
-        d = distance_map(x.spatial(C), spacing=steps, side="outside", dtype=log_p.dtype).flatten(2)
-    else:
-        d = signed_distance(x, steps, distance)[:, regions]
+    d = mask_distance(C, x, steps, side="outside") if distance is None else flat_distance(distance, x)[:, regions]
+    if can_look_at(d) and bool((d < 0).any() | (d * C).any()):
+        raise ValueError("distance must be that to the true contour, 0 there, as contour_distance_map gives it")
     E = ratio(_sum(d * C_hat), _sum(C_hat), empty=0.0).to(log_p.dtype)
     return over_voxels(-(1 + E * (y_hat != y)) * log_p, x, reduction, group)
-
-
-def _predicted(x: Inputs, *, exclusive: bool) -> Region:
-    """Where a region is more probable than not, False where ignored."""
-    scores, even = x.logits.detach(), 0.5 if x.activation == "none" else 0.0
-    there = scores[:, 1:] > scores[:, :1] if exclusive else scores > even
-    return there if x.valid is None else there & x.valid
 
 
 def _sum(of_voxels: Tensor) -> Float[Tensor, "B K 1"]:

@@ -81,17 +81,37 @@ def signed_distance_map(
 
 
 def signed_distance(
-    x: Inputs, spacing: Spacing | None = None, distance: DistanceMap | None = None
+    x: Inputs, spacing: Spacing | None = None, distance: DistanceMap | None = None, *, background: bool = True
 ) -> Float[Tensor, "B C N"]:
-    """The signed distances of the true classes, 0 where ignored: those given, once checked, else computed."""
-    dtype, size = compute_dtype(x.logits.dtype), check_spacing(spacing, len(x.shape) - 2)
+    """The signed distances of the true classes, 0 where ignored: those given, once checked, else computed.
+
+    Without `background` those of channel 0 are left out, as 0.
+    """
+    size = check_spacing(spacing, len(x.shape) - 2)
     if distance is not None:
-        return _flat(distance, x)
-    masks, valid = x.spatial(true_mask(x)), None if x.valid is None else x.spatial(x.valid)
-    return signed_distance_map(masks, spacing=size, valid=valid, dtype=dtype).flatten(2)
+        return flat_distance(distance, x)
+    masks = true_mask(x)
+    return torch.where(masks, -1, 1) * mask_distance(masks, x, size, background=background)
 
 
-def _flat(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
+def mask_distance(
+    masks: Bool[Tensor, "B C N"],
+    x: Inputs,
+    spacing: Spacing | None = None,
+    *,
+    side: Side = "both",
+    background: bool = True,
+) -> Float[Tensor, "B C N"]:
+    """`distance_map` of masks laid flat like `x`, whose ignored voxels are on no side."""
+    if not background:
+        masks = masks & (torch.arange(masks.shape[1], device=masks.device) > 0).view(-1, 1)
+    valid = None if x.valid is None else x.spatial(x.valid)
+    dtype = compute_dtype(x.logits.dtype)
+    return distance_map(x.spatial(masks), spacing=spacing, side=side, valid=valid, dtype=dtype).flatten(2)
+
+
+def flat_distance(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
+    """A given map, checked and laid flat, 0 where ignored and without gradient."""
     if not isinstance(distance, Tensor):
         raise TypeError(f"distance must be a tensor, got {type(distance).__name__}")
     if not distance.is_floating_point():

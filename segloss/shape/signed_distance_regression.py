@@ -78,9 +78,6 @@ def signed_distance_regression_loss(
             over the voxels.
         steepness: Steepness $k$ of the soft mask. Where $|p|$ is above about $10 / k$, Dice has no gradient.
         smooth: The constant $s$.
-        spacing: Size of a voxel along each axis. None stands for 1.
-        distance: Distance maps of the classes, (B, C, \*S), negative inside, as `signed_distance_map` gives them; they
-            are rescaled here. None computes them.
 
     Returns:
         A scalar from $-\lambda_P$ to $\lambda_D + \lambda_P + 2 \lambda_1$, or with `reduction="none"` one loss an
@@ -114,7 +111,7 @@ def signed_distance_regression_loss(
         return pooled(kept(of_voxels, x.valid).sum(2, dtype=sum_dtype(of_voxels.device)))
 
     g = true_mask(x)[:, classes]
-    D = signed_distance(x, spacing, distance)[:, classes].abs()
+    D = signed_distance(x, spacing, distance, background=include_background)[:, classes].abs()
     y = (_share(kept(D, ~g)) - _share(kept(D, g))).masked_fill(flat_contour(g, x), 0)
     p = kept(x.logits[:, classes].to(y.dtype), x.valid).tanh()
     h = torch.sigmoid(-steepness * p)

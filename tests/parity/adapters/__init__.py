@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tests.parity.adapters import compound, distribution, region, shape_maps, supervision
+from tests.parity.adapters import boundary, compound, distribution, region, shape_maps, supervision
 from tests.parity.adapters.words import Adapter, Case, Words
 
 ADAPTERS: dict[str, Adapter] = (
-    region.ADAPTERS | distribution.ADAPTERS | compound.ADAPTERS | supervision.ADAPTERS | shape_maps.ADAPTERS
+    region.ADAPTERS
+    | distribution.ADAPTERS
+    | boundary.ADAPTERS
+    | compound.ADAPTERS
+    | supervision.ADAPTERS
+    | shape_maps.ADAPTERS
 )
 
 
