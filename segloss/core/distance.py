@@ -156,9 +156,6 @@ def distance_backend(name: Backend) -> Iterator[None]:
         ValueError: If `name` is none of these.
         ImportError: If what is chosen is not installed.
 
-    References:
-        None.
-
     Examples:
         >>> masks = torch.tensor([[[False, True, True, False, False]]])
         >>> with distance_backend("scipy"):
