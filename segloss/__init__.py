@@ -8,12 +8,12 @@ from segloss import catalog as catalog
 from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
+from segloss import precompute as precompute
 from segloss import region as region
 from segloss import shape as shape
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.boundary import boundary_loss as boundary_loss
 from segloss.boundary import boundary_schedule as boundary_schedule
-from segloss.boundary import contour_distance_map as contour_distance_map
 from segloss.boundary import distance_penalised_cross_entropy_loss as distance_penalised_cross_entropy_loss
 from segloss.boundary import hausdorff_convolution_loss as hausdorff_convolution_loss
 from segloss.boundary import hausdorff_dt_loss as hausdorff_dt_loss
@@ -30,6 +30,7 @@ from segloss.compound import exponential_logarithmic_loss as exponential_logarit
 from segloss.compound import label_marginal_loss as label_marginal_loss
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.distance import distance_backend as distance_backend
 from segloss.distribution import asymmetric_adversarial_loss as asymmetric_adversarial_loss
 from segloss.distribution import asymmetric_ce_dice_loss as asymmetric_ce_dice_loss
 from segloss.distribution import asymmetric_focal_margin_loss as asymmetric_focal_margin_loss

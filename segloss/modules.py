@@ -1489,11 +1489,17 @@ class ShapeAwareCrossEntropyLoss(Loss):
         logits: Logits,
         target: HardLabels,
         *,
-        distance: DistanceMap | None = None,
+        contour_distance: DistanceMap | None = None,
         mask: Mask | None = None,
     ) -> Value:
         """Give the value of the function for a batch."""
-        return shape_aware_cross_entropy_loss(logits, target, distance=distance, mask=mask, **self.keywords)
+        return shape_aware_cross_entropy_loss(
+            logits,
+            target,
+            contour_distance=contour_distance,
+            mask=mask,
+            **self.keywords,
+        )
 
 
 class LayerSmoothnessLoss(Loss):

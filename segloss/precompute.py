@@ -14,6 +14,7 @@ from segloss.core import Side, Spacing
 from segloss.core import distance_backend as distance_backend
 from segloss.distribution import inverse_weight_map as inverse_weight_map
 from segloss.distribution import unet_weight_map as unet_weight_map
+from segloss.shape import layer_weight_map as layer_weight_map
 
 Target = Tensor | NDArray
 
@@ -95,6 +96,46 @@ def distance_map(
     """
     masks, valid = _masks(target, classes, batched, ignore_index)
     found = core.distance_map(masks, spacing=spacing, side=side, valid=valid)
+    return found if batched else found[0]
+
+
+def contour_distance_map(
+    target: Target,
+    classes: int,
+    *,
+    spacing: Spacing | None = None,
+    batched: bool = False,
+    ignore_index: int | None = None,
+) -> Float[Tensor, " C *S"] | Float[Tensor, "B C *S"]:
+    r"""Distances to the contour of every class, for `shape_aware_cross_entropy_loss`.
+
+    The contour are the voxels of the class with a neighbour along an axis that is not of it; what lies outside of the
+    image or is ignored is no neighbour.
+
+    Args:
+        target: Class indices, integer (\*S); or the masks of the classes, boolean (C, \*S). A tensor or an array.
+        classes: Number of channels C of the logits; 1 stands for a foreground only, label 1.
+        spacing: Size of a voxel along each axis, in whose units the distances are. None stands for 1.
+        batched: Whether the target has a batch axis in front, (B, \*S), (B, 1, \*S) or (B, C, \*S).
+        ignore_index: Label of voxels that belong to no class and have distance 0.
+
+    Returns:
+        The distances, as in `signed_distance_map`. A class without a contour has the distance 0.
+
+    Raises:
+        TypeError: If `target` is neither a tensor nor an array.
+        ValueError: If `target` has the wrong shape, type or labels, `classes` is not positive, or `spacing` does not
+            have a positive number for each axis.
+
+    References:
+        [alarif2017shape]
+
+    Examples:
+        >>> contour_distance_map(torch.tensor([0, 0, 1, 1, 1, 0, 0]), 1)
+        tensor([[2., 1., 0., 1., 0., 1., 2.]])
+    """
+    masks, valid = _masks(target, classes, batched, ignore_index)
+    found = core.distance_map(core.inner_boundary(masks, valid), spacing=spacing, side="outside", valid=valid)
     return found if batched else found[0]
 
 

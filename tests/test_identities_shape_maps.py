@@ -1,7 +1,6 @@
 """Losses of distance maps and of layers: brute force, special cases, and maps made beforehand."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 
 import segloss
 from segloss.core import distance_map, signed_distance_map
+from segloss.precompute import contour_distance_map
 from tests.parity.run import GOLDEN
 from tests.samples import blobs, label_map
 from tests.test_identities import batch, same
@@ -146,8 +146,8 @@ def test_the_shape_term_is_its_formula(classes, place):
     how = {"activation": "sigmoid"} if classes < 0 else {}
     expected = (weight * cross_entropy(logits, target, "none")).mean()
     same(segloss.shape_aware_cross_entropy_loss(logits, target, spacing=spacing, **how), expected, logits)
-    distance = segloss.contour_distance_map(masks_of(logits, target), spacing=spacing).double()
-    given = segloss.shape_aware_cross_entropy_loss(logits, target, distance=distance, **how)
+    distance = contour_distance_map(target, abs(classes), spacing=spacing, batched=True).double()
+    given = segloss.shape_aware_cross_entropy_loss(logits, target, contour_distance=distance, **how)
     torch.testing.assert_close(given, expected, rtol=1e-6, atol=0)
 
 
@@ -342,27 +342,12 @@ FAR = torch.ones(2, 3, 9, 8)
     ("argument", "call"),
     [
         *(
-            (argument, lambda loss=loss, keywords=keywords: loss(ONE, BINARY, **keywords))
-            for loss in (
-                segloss.distance_penalised_cross_entropy_loss,
-                segloss.shape_aware_cross_entropy_loss,
-                segloss.signed_distance_regression_loss,
-            )
-            for argument, keywords in (
-                ("spacing", {"spacing": (1.0,)}),
-                ("spacing", {"spacing": (1.0, 1.0, 1.0)}),
-                ("spacing", {"spacing": (1.0, 0.0)}),
-                ("spacing", {"spacing": (1.0, math.nan)}),
-                ("distance", {"distance": FAR}),
-                ("distance", {"distance": FAR[:, 0]}),
-                ("distance", {"distance": FAR[:, :1] / 0}),
-                ("distance", {"distance": FAR[:, :1].long()}),
-            )
+            ("contour_distance", lambda it=it: segloss.shape_aware_cross_entropy_loss(ONE, BINARY, contour_distance=it))
+            for it in (FAR, FAR[:, 0], FAR[:, :1] / 0, FAR[:, :1].long(), FAR[:, :1], -FAR[:, :1])
         ),
         ("logits", lambda: segloss.shape_aware_cross_entropy_loss(X, Y)),
-        ("masks", lambda: segloss.contour_distance_map(FAR)),
-        ("masks", lambda: segloss.contour_distance_map(FAR[0, 0] > 0)),
-        ("spacing", lambda: segloss.contour_distance_map(FAR > 0, spacing=(1.0,))),
+        ("target", lambda: contour_distance_map(FAR, 3, batched=True)),
+        ("spacing", lambda: contour_distance_map(FAR > 0, 3, batched=True, spacing=(1.0,))),
         ("window", lambda: segloss.layer_smoothness_loss(ONE, BINARY, window=4)),
         ("window", lambda: segloss.layer_smoothness_loss(ONE, BINARY, window=0)),
         ("smoothness_weight", lambda: segloss.layer_smoothness_loss(ONE, BINARY, smoothness_weight=-1.0)),

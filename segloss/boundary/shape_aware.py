@@ -33,8 +33,8 @@ def shape_aware_cross_entropy_loss(
     logits: Logits,
     target: HardLabels,
     *,
+    contour_distance: DistanceMap | None = None,
     spacing: Spacing | None = None,
-    distance: DistanceMap | None = None,
     activation: Activation = "auto",
     ignore_index: int | None = None,
     mask: Mask | None = None,
@@ -53,8 +53,9 @@ def shape_aware_cross_entropy_loss(
     two channels, or one, there is one region; under sigmoid each channel is a region with its own $E$.
 
     Args:
-        distance: Distance of every voxel to the true contour of each channel, (B, C, \*S), as `contour_distance_map`
-            gives it; of two channels under softmax that of channel 1 counts. None computes it.
+        contour_distance: Distance of every voxel to the true contour of each class, (B, C, \*S), from
+            `precompute.contour_distance_map`; of two channels under softmax that of channel 1 counts. None computes it,
+            with the same result.
 
     Returns:
         A scalar of at least 0, or with `reduction="none"` one loss a voxel, (B, \*S); under sigmoid of several channels
@@ -62,7 +63,8 @@ def shape_aware_cross_entropy_loss(
 
     Raises:
         ValueError: If logits have more than two channels under softmax, `spacing` does not have a positive number for
-            each axis, `distance` has the wrong shape, or an input has the wrong shape, type or values.
+            each axis, `contour_distance` has the wrong shape or is
+            not 0 on the contour, or an input has the wrong shape, type or values.
 
     References:
         [alarif2017shape]
@@ -82,9 +84,12 @@ def shape_aware_cross_entropy_loss(
         raise ValueError(f"logits must have one or two channels under a softmax, got {logits.shape[1]}")
     y, y_hat = true_mask(x)[:, regions], predicted_mask(x)[:, regions]
     C, C_hat = flat_contour(y, x), flat_contour(y_hat, x)
-    d = mask_distance(C, x, steps, side="outside") if distance is None else flat_distance(distance, x)[:, regions]
-    if can_look_at(d) and bool((d < 0).any() | (d * C).any()):
-        raise ValueError("distance must be that to the true contour, 0 there, as contour_distance_map gives it")
+    if contour_distance is None:
+        d = mask_distance(C, x, steps, side="outside")
+    else:
+        d = flat_distance(contour_distance, x, "contour_distance")[:, regions]
+        if can_look_at(d) and bool((d < 0).any() | (d * C).any()):
+            raise ValueError("contour_distance must be 0 on the true contour and positive elsewhere")
     E = ratio(_sum(d * C_hat), _sum(C_hat), empty=0.0).to(log_p.dtype)
     return over_voxels(-(1 + E * (y_hat != y)) * log_p, x, reduction, group)
 

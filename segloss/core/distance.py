@@ -110,19 +110,19 @@ def mask_distance(
     return distance_map(x.spatial(masks), spacing=spacing, side=side, valid=valid, dtype=dtype).flatten(2)
 
 
-def flat_distance(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
-    """A given map, checked and laid flat, 0 where ignored and without gradient."""
+def flat_distance(distance: DistanceMap, x: Inputs, name: str = "distance") -> Float[Tensor, "B C N"]:
+    """A given map, checked and laid flat, 0 where ignored and without gradient; `name` is that of the argument."""
     if not isinstance(distance, Tensor):
-        raise TypeError(f"distance must be a tensor, got {type(distance).__name__}")
+        raise TypeError(f"{name} must be a tensor, got {type(distance).__name__}")
     if not distance.is_floating_point():
-        raise ValueError(f"distance must be floating, got {distance.dtype}")
+        raise ValueError(f"{name} must be floating, got {distance.dtype}")
     if distance.shape != x.shape:
-        raise ValueError(f"distance must have the shape of logits, {tuple(x.shape)}, got {tuple(distance.shape)}")
+        raise ValueError(f"{name} must have the shape of logits, {tuple(x.shape)}, got {tuple(distance.shape)}")
     if distance.device != x.logits.device:
-        raise ValueError(f"distance is on {distance.device}, but logits are on {x.logits.device}")
+        raise ValueError(f"{name} is on {distance.device}, but logits are on {x.logits.device}")
     flat = kept(distance.detach().flatten(2).to(compute_dtype(x.logits.dtype)), x.valid)
     if can_look_at(flat) and not math.isfinite(flat.sum()) and not bool(flat.isfinite().all()):
-        raise ValueError("distance must hold finite numbers")
+        raise ValueError(f"{name} must hold finite numbers")
     return flat
 
 
