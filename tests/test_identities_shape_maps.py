@@ -151,6 +151,14 @@ def test_the_shape_term_is_its_formula(classes, place):
     torch.testing.assert_close(given, expected, rtol=1e-6, atol=0)
 
 
+def test_contours_are_those_of_the_voxels_that_count():
+    logits, target = scene(2, (9, 8))
+    target = target.masked_fill(torch.rand(target.shape, generator=torch.Generator().manual_seed(0)) < 0.2, 255)
+    distance = contour_distance_map(target, 2, batched=True, ignore_index=255).double()
+    given = segloss.shape_aware_cross_entropy_loss(logits, target, contour_distance=distance, ignore_index=255)
+    same(given, segloss.shape_aware_cross_entropy_loss(logits, target, ignore_index=255), logits)
+
+
 def test_two_channels_are_one_by_their_difference():
     logits, target = scene(2, (9, 8))
     one = segloss.shape_aware_cross_entropy_loss(logits[:, 1:] - logits[:, :1], target)

@@ -92,8 +92,8 @@ def layer_smoothness_loss(
 
 def _excess(y: Map, window: int) -> Map:
     """The mean along the last axis less the value itself, exactly 0 where all are the same; it wraps around."""
-    half = window // 2
-    return sum((y.roll(d, -1) - y for d in range(-half, half + 1)), start=torch.zeros_like(y)) / window
+    steps = range(1, window // 2 + 1)
+    return sum((y.roll(d, -1) + y.roll(-d, -1) - 2 * y for d in steps), start=torch.zeros_like(y)) / window
 
 
 def _has_window(x: Inputs, window: int) -> Bool[Tensor, "B 1 Z X"]:

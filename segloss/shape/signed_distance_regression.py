@@ -117,7 +117,7 @@ def signed_distance_regression_loss(
     h = torch.sigmoid(-steepness * p)
 
     N = pooled(count(x)).clamp(min=1)
-    dice = 1 - ratio(2 * total(h * g) + smooth, total(h.square()) + total(g) + smooth)
+    dice = 1 - ratio(2 * total(kept(h, g)) + smooth, total(h.square()) + total(g) + smooth)
     yp, squares = y * p, p.square() + y.square()
     if level == "voxel":
         product = -total(ratio(yp + smooth, yp + squares + smooth)) / N
