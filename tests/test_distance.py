@@ -157,14 +157,18 @@ def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch, name, c
     with pytest.raises(ImportError, match=command), distance_backend(name):
         pass
     with distance_backend("auto"):
-        assert core._backend(torch.device("cpu")) == core._backend(torch.device("cuda")) == "scipy"
+        assert {core._backend(torch.device(device), torch.float32) for device in ("cpu", "cuda")} == {"scipy"}
 
 
 def test_the_choice_ends_with_the_block(monkeypatch):
     monkeypatch.setattr(core, "_imported", lambda name: Gpu)
-    assert [core._backend(torch.device(device)) for device in ("cpu", "cuda")] == ["edt", "cupy"]
+
+    def chosen(device, dtype=torch.float32):
+        return core._backend(torch.device(device), dtype)
+
+    assert [chosen("cpu"), chosen("cuda"), chosen("cpu", torch.float64)] == ["edt", "cupy", "scipy"]
     with distance_backend("scipy"):
-        assert core._backend(torch.device("cuda")) == "scipy"
-    assert core._backend(torch.device("cuda")) == "cupy"
+        assert chosen("cuda") == "scipy"
+    assert chosen("cuda") == "cupy"
     with pytest.raises(ValueError, match="name"), distance_backend("numpy"):
         pass

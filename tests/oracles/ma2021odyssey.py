@@ -17,11 +17,11 @@ def cases():
         logits = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
         labels = shape[1] - name.endswith("absent")
         target = torch.randint(0, labels, (shape[0], *shape[2:]), generator=generator)
-        for loss, params, sign in (
-            ("odyssey_dice_ce", {}, "minus"),
-            ("odyssey_dice_topk", {"k_percent": 10}, "minus"),
-            ("odyssey_dice_focal", {"alpha": 0.5, "gamma": 2.0}, "minus"),
-            ("odyssey_dice_hd", {"exponent": 2.0}, "weighted, one minus"),
+        for loss, params, dice in (
+            ("odyssey_dice_ce", {}, "minus the"),
+            ("odyssey_dice_topk", {"k_percent": 10}, "minus the"),
+            ("odyssey_dice_focal", {"alpha": 0.5, "gamma": 2.0}, "minus the"),
+            ("odyssey_dice_hd", {"exponent": 2.0}, "weighted, one minus the"),
         ):
             yield {
                 "case": f"{name}_{loss.removeprefix('odyssey_')}",
@@ -30,7 +30,7 @@ def cases():
                 "params": params,
                 "logits": logits,
                 "target": target,
-                "reduction": f"{sign} the Dice of each foreground class, pooled over the batch, plus a mean over voxels",
+                "reduction": f"{dice} Dice of each foreground class, pooled over the batch, plus a mean over voxels",
             }
 
 
