@@ -35,7 +35,7 @@ def layer_smoothness(words: Words, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def signed_distance(words: Words, logits: Tensor, target: Tensor) -> Tensor:
-    """Recorded channels are organs without a background; one ratio of sums is one of the whole batch there."""
+    """Recorded channels are organs without a background, and sums are those of the whole batch."""
     joint = words.case["loss"] == "sdm_dice_joint"
     share = words.take("lam") if joint else 1.0
     level = {"global_sum": "image", "voxelwise": "voxel"}[words.take("product")]
@@ -44,7 +44,7 @@ def signed_distance(words: Words, logits: Tensor, target: Tensor) -> Tensor:
         "product_weight": share,
         "l1_weight": share * words.take("l1", True),
         "level": level,
-        "batch": level == "image",
+        "batch": True,
         "smooth": words.smooth(),
     }
     if "k" in words.left:
