@@ -59,7 +59,7 @@ def verified(golden: Golden, root: Path) -> list[Case]:
     """Run every recorded case of a paper."""
     recorded = {case.name: case.fields["source"] for case in golden.cases}
     outcomes = verify(golden.key, root / GOLDEN / golden.key)
-    return [Case(o, source(recorded[o.case]), recorded[o.case]["callable"]) for o in outcomes]
+    return [Case(o, source(recorded[o.case]), recorded[o.case]["callable"] or "") for o in outcomes]
 
 
 def source(recorded: Mapping[str, str | None]) -> Source:
@@ -98,7 +98,7 @@ def source_link(source: Source) -> str:
 
 def origin(case: Case) -> str:
     """What was run to record a case."""
-    return f"{source_link(case.source)} `{case.callable}`"
+    return f"{source_link(case.source)} `{case.callable}`" if case.callable else source_link(case.source)
 
 
 def summary_line(summary: Summary) -> str:

@@ -1,5 +1,7 @@
 """From sums to the value of a loss: the ratio that is safe at 0/0, and the means over classes and images."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,7 +9,16 @@ from torch.distributed import ProcessGroup
 
 from segloss.core.balance import Balance, balance_of, prices_of
 from segloss.core.distributed import all_sum
-from segloss.core.inputs import Inputs, Reduction, Value, check_reduction, sum_dtype
+from segloss.core.inputs import (
+    ClassWeight,
+    Inputs,
+    Reduction,
+    Value,
+    check_reduction,
+    class_range,
+    class_weight,
+    sum_dtype,
+)
 from segloss.core.overlap import Evidence
 from segloss.core.pointwise import pointwise
 from segloss.core.sums import count, log_likelihood, voxel_sums
@@ -105,6 +116,22 @@ def mean_over_images(
 ) -> Value:
     """Reduce the losses of images; the mean is over those where `counted`, a number of voxels, is not 0."""
     return _reduced(loss, counted > 0, reduction, dtype, group)
+
+
+def class_reducer(
+    x: Inputs, include_background: bool, weight: ClassWeight | None, reduction: Reduction
+) -> Callable[[Float[Tensor, "B C"]], Value]:
+    """Check how losses of images and of every class are to be reduced, and give what does it."""
+    check_reduction(reduction)
+    classes = slice(class_range(x.logits, include_background).start, None)
+    of_class = None if weight is None else class_weight(weight, x.logits)[classes]
+
+    def reduce(loss: Float[Tensor, "B C"]) -> Value:
+        loss = loss[:, classes]
+        counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
+        return mean_over_classes(loss, counted * (count(x) > 0), reduction, x.logits.dtype)
+
+    return reduce
 
 
 def _reduced(

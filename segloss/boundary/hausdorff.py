@@ -1,0 +1,187 @@
+"""The Hausdorff distance by distance maps: errors priced by how far they lie from the contours."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core import (
+    Activation,
+    ClassWeight,
+    DistanceMap,
+    HardLabels,
+    Inputs,
+    Logits,
+    Mask,
+    Reduction,
+    Spacing,
+    Value,
+    check_reduction,
+    check_spacing,
+    class_reducer,
+    count,
+    flat_distance,
+    integral,
+    mask_distance,
+    one_of,
+    positive,
+    predicted_mask,
+    prepare,
+    ratio,
+    true_mask,
+)
+
+
+def hausdorff_dt_loss(
+    logits: Logits,
+    target: HardLabels,
+    *,
+    alpha: float = 2.0,
+    one_sided: bool = False,
+    side: Literal["both", "inside"] = "both",
+    spacing: Spacing | None = None,
+    distance: DistanceMap | None = None,
+    activation: Activation = "auto",
+    include_background: bool = True,
+    weight: ClassWeight | None = None,
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Squared error, priced by the distances to the true and to the predicted contour.
+
+    $$L_c = \frac{1}{N} \sum_i (p_{ic} - g_{ic})^2\, \big(d^g_{ic}{}^\alpha + d^{\hat p}_{ic}{}^\alpha\big)$$
+
+    $d^m_{ic}$ is the Euclidean distance from voxel $i$ to the nearest voxel of the other side of a mask $m$: of the
+    truth $g$, and of the prediction $\hat p = [p > 1/2]$. It is at least one step of the grid, where the paper measures
+    to the contour; without another side, in an empty or full mask, it is 0. The distances carry no gradient. Those of
+    the prediction are computed anew in every step, those of the truth may be given.
+
+    Args:
+        alpha: Exponent $\alpha$ of the distances.
+        one_sided: Whether the term of the prediction is left out. Then everything can be computed beforehand.
+        side: Which voxels have a distance: `"both"`, or `"inside"`, those of the mask only; an error outside of both
+            masks then costs nothing.
+
+    Returns:
+        A scalar of at least 0, in the units of `spacing` to the power of `alpha`; or with `reduction="none"` one loss
+        an image and class, (B, C).
+
+    Raises:
+        ValueError: If `alpha` is not positive, `side` is not known, `spacing` does not have a positive number for each
+            axis, `distance` has the wrong shape, or an input has the wrong shape, type or values.
+
+    References:
+        [karimi2019hausdorff]
+
+    Examples:
+        >>> logits = torch.tensor([[[0.0, -20.0, -20.0, 20.0, 20.0, 20.0]]])
+        >>> target = torch.tensor([[0, 0, 0, 1, 1, 1]])
+        >>> hausdorff_dt_loss(logits, target, one_sided=True)
+        tensor(0.3750)
+    """
+    positive(alpha=alpha)
+    one_of("side", side, ("both", "inside"))
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
+    reduce = class_reducer(x, include_background, weight, reduction)
+
+    true = true_mask(x)
+    price = _distance(true, x, side, spacing, distance, include_background).pow_(alpha)
+    if not one_sided:
+        price += _distance(predicted_mask(x), x, side, spacing, None, include_background).pow_(alpha)
+    return reduce(ratio(integral(x, _PricedError(true, price)), count(x), empty=0.0))
+
+
+def log_hausdorff_dt_loss(
+    logits: Logits,
+    target: HardLabels,
+    *,
+    alpha: float = 2.0,
+    spacing: Spacing | None = None,
+    distance: DistanceMap | None = None,
+    activation: Activation = "auto",
+    include_background: bool = True,
+    weight: ClassWeight | None = None,
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Logarithm of one plus the mean of the Hausdorff loss by distance maps, which grows less on large images.
+
+    $$L = \log\Big(1 + \frac{1}{B C N} \sum_{b, c, i} (p_{bic} - g_{bic})^2\,
+    \big(d^g_{bic}{}^\alpha + d^{\hat p}_{bic}{}^\alpha\big)\Big)$$
+
+    The letters are those of `hausdorff_dt_loss`; the mean is over the images $b$ too. The paper has no logarithm.
+
+    Args:
+        alpha: Exponent $\alpha$ of the distances.
+
+    Returns:
+        A scalar of at least 0; with `reduction="none"` the one loss of the batch, (1,).
+
+    Raises:
+        ValueError: If `alpha` is not positive, `spacing` does not have a positive number for each axis, `distance` has
+            the wrong shape, or an input has the wrong shape, type or values.
+
+    References:
+        [karimi2019hausdorff]
+
+    Examples:
+        >>> logits = torch.tensor([[[0.0, -20.0, -20.0, 20.0, 20.0, 20.0]]])
+        >>> target = torch.tensor([[0, 0, 0, 1, 1, 1]])
+        >>> log_hausdorff_dt_loss(logits, target)
+        tensor(0.5596)
+    """
+    check_reduction(reduction)
+    mean = hausdorff_dt_loss(
+        logits,
+        target,
+        alpha=alpha,
+        spacing=spacing,
+        distance=distance,
+        activation=activation,
+        include_background=include_background,
+        weight=weight,
+        ignore_index=ignore_index,
+        mask=mask,
+    )
+    loss = mean.log1p()
+    return loss[None] if reduction == "none" else loss
+
+
+def _distance(
+    masks: Bool[Tensor, "B C N"],
+    x: Inputs,
+    side: Literal["both", "inside"],
+    spacing: Spacing | None,
+    distance: DistanceMap | None,
+    background: bool,
+) -> Float[Tensor, "B C N"]:
+    """The distances of masks, a new map; those given, with a sign, are of the truth."""
+    if distance is None:
+        return mask_distance(masks, x, spacing, side=side, background=background)
+    check_spacing(spacing, len(x.shape) - 2)
+    signed = flat_distance(distance, x)
+    return signed.abs() if side == "both" else signed.neg().clamp_(min=0)
+
+
+@dataclass(frozen=True)
+class _PricedError:
+    """The squared error times a price."""
+
+    true: Bool[Tensor, "B C N"]
+    price: Float[Tensor, "B C N"]
+
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        return self.true, self.price
+
+    def value(self, p: Tensor, g: Tensor, price: Tensor) -> Tensor:
+        return price * (p - g.to(p.dtype)).square()
+
+    def slope(self, p: Tensor, g: Tensor, price: Tensor, out: Tensor) -> Tensor:
+        return out.copy_(g).sub_(p).mul_(price).mul_(-2)
+
+    def total(self, p: Tensor, g: Tensor, price: Tensor, work: Tensor) -> Tensor:
+        return p.sub_(work.copy_(g)).square_().mul_(price).sum(2)
