@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from segloss.core import evidence, hard_masks, log_likelihood, piecewise_linear, power, prepare, ratio, soft_masks
+from segloss.core import (
+    both_valid,
+    difference,
+    evidence,
+    hard_masks,
+    log_likelihood,
+    piecewise_linear,
+    power,
+    prepare,
+    ratio,
+    soft_masks,
+)
 from segloss.core.blocks import SIZE, blocks
 
 TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
@@ -229,3 +240,20 @@ def test_masks_of_every_class(classes):
     assert torch.equal(hard, truth)
     choice = logits > 0 if classes == 1 else torch.stack([logits.argmax(1) == c for c in labels], 1)
     assert torch.equal(predicted, choice & (target != 255)[:, None])
+
+
+@pytest.mark.parametrize("step", [(1,), (-2,), (1, 0), (1, -1), (0, 0), (0, 2, -1), (9, 0)], ids=str)
+def test_a_difference_is_taken_wherever_both_ends_count(step):
+    generator = torch.Generator().manual_seed(0)
+    shape = (4, 5, 3)[: len(step)]
+    y = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64)
+    valid = torch.rand(2, 1, *shape, generator=generator) < 0.7
+    d, there = difference(y, step, valid), both_valid(valid, step)
+    starts = [range(max(0, -s), size - max(0, s)) for s, size in zip(step, shape, strict=True)]
+    assert d.shape[2:] == tuple(len(starts) for starts in starts)
+    for at in itertools.product(*starts):
+        end = tuple(a + s for a, s in zip(at, step, strict=True))
+        counts = valid[(..., *at)] & valid[(..., *end)]
+        place = (..., *(a - s[0] for a, s in zip(at, starts, strict=True)))
+        assert torch.equal(there[place], counts)
+        assert torch.equal(d[place], counts * (y[(..., *end)] - y[(..., *at)]))

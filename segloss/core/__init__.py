@@ -7,6 +7,9 @@ from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.differences import both_valid as both_valid
+from segloss.core.differences import difference as difference
+from segloss.core.differences import forward_steps as forward_steps
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
 from segloss.core.inputs import Absent as Absent
