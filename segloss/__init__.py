@@ -9,6 +9,7 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import shape as shape
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -41,6 +42,7 @@ from segloss.distribution import weighted_dice_loss as weighted_dice_loss
 from segloss.distribution import weighted_focal_loss as weighted_focal_loss
 from segloss.measures import boundary_f1 as boundary_f1
 from segloss.measures import jaccard_index as jaccard_index
+from segloss.modules import ActiveContourLoss as ActiveContourLoss
 from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLoss
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
@@ -52,6 +54,7 @@ from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
+from segloss.modules import ElasticInteractionLoss as ElasticInteractionLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
 from segloss.modules import ExclusionDiceLoss as ExclusionDiceLoss
 from segloss.modules import ExponentialLogarithmicLoss as ExponentialLogarithmicLoss
@@ -69,6 +72,7 @@ from segloss.modules import LovaszSoftmaxLoss as LovaszSoftmaxLoss
 from segloss.modules import MarginalCrossEntropyLoss as MarginalCrossEntropyLoss
 from segloss.modules import MarginalDiceLoss as MarginalDiceLoss
 from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
+from segloss.modules import MumfordShahLoss as MumfordShahLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
@@ -96,5 +100,8 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.shape import active_contour_loss as active_contour_loss
+from segloss.shape import elastic_interaction_loss as elastic_interaction_loss
+from segloss.shape import mumford_shah_loss as mumford_shah_loss
 
 __version__ = "0.1.0"

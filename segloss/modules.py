@@ -24,11 +24,13 @@ from segloss.core import (
     Balance,
     ClassWeight,
     HardLabels,
+    Image,
     Labels,
     Logits,
     Mask,
     ProcessGroup,
     Reduction,
+    Spacing,
     Value,
     WeightMap,
 )
@@ -71,6 +73,7 @@ from segloss.region import (
     tversky_loss,
 )
 from segloss.region.wasserstein_dice import LabelDistance
+from segloss.shape import active_contour_loss, elastic_interaction_loss, mumford_shah_loss
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1215,6 +1218,113 @@ class BoundaryF1Loss(Loss):
     def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return boundary_f1_loss(logits, target, mask=mask, **self.keywords)
+
+
+class ActiveContourLoss(Loss):
+    """Length of the predicted contour, plus what lies on its wrong side.
+
+    The module form of `segloss.shape.active_contour_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        smooth: float = 1e-8,
+        aligned: bool = True,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            alpha=alpha,
+            beta=beta,
+            smooth=smooth,
+            aligned=aligned,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return active_contour_loss(logits, target, mask=mask, **self.keywords)
+
+
+class ElasticInteractionLoss(Loss):
+    """Energy of the true contour and of the predicted one, which attract each other over any distance.
+
+    The module form of `segloss.shape.elastic_interaction_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float = 0.35,
+        heaviside_width: float | None = None,
+        spacing: Spacing | None = None,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            strength=strength,
+            heaviside_width=heaviside_width,
+            spacing=spacing,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return elastic_interaction_loss(logits, target, mask=mask, **self.keywords)
+
+
+class MumfordShahLoss(Loss):
+    """How much the image varies within the predicted regions, plus the total variation of the regions.
+
+    The module form of `segloss.shape.mumford_shah_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tv_weight: float = 1e-3,
+        squared: bool = False,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            tv_weight=tv_weight,
+            squared=squared,
+            activation=activation,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels | None, *, image: Image, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return mumford_shah_loss(logits, target, image=image, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):

@@ -10,8 +10,12 @@ from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.differences import both_valid as both_valid
 from segloss.core.differences import difference as difference
 from segloss.core.differences import forward_steps as forward_steps
+from segloss.core.distance import Spacing as Spacing
+from segloss.core.distance import check_spacing as check_spacing
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
+from segloss.core.images import Image as Image
+from segloss.core.images import checked_image as checked_image
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight
@@ -43,6 +47,7 @@ from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
 from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import voxel_part as voxel_part
+from segloss.core.per_map import per_map as per_map
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.reduce import mean_over_classes as mean_over_classes
