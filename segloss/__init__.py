@@ -10,6 +10,7 @@ from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
 from segloss import shape as shape
+from segloss import structural as structural
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -77,6 +78,7 @@ from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
+from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
 from segloss.modules import TverskyLoss as TverskyLoss
@@ -103,5 +105,6 @@ from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLos
 from segloss.shape import active_contour_loss as active_contour_loss
 from segloss.shape import elastic_interaction_loss as elastic_interaction_loss
 from segloss.shape import mumford_shah_loss as mumford_shah_loss
+from segloss.structural import structural_similarity_loss as structural_similarity_loss
 
 __version__ = "0.1.0"

@@ -74,6 +74,7 @@ from segloss.region import (
 )
 from segloss.region.wasserstein_dice import LabelDistance
 from segloss.shape import active_contour_loss, elastic_interaction_loss, mumford_shah_loss
+from segloss.structural import structural_similarity_loss
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1260,7 +1261,7 @@ class ActiveContourLoss(Loss):
 
 
 class ElasticInteractionLoss(Loss):
-    """Energy of the true contour and of the predicted one, which attract each other over any distance.
+    """Energy of the true contour and of the predicted one, whose like pieces attract each other from afar.
 
     The module form of `segloss.shape.elastic_interaction_loss`.
     """
@@ -1325,6 +1326,39 @@ class MumfordShahLoss(Loss):
     def forward(self, logits: Logits, target: HardLabels | None, *, image: Image, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return mumford_shah_loss(logits, target, image=image, mask=mask, **self.keywords)
+
+
+class StructuralSimilarityLoss(Loss):
+    """Binary cross-entropy where prediction and truth differ in local structure, weighted by that difference.
+
+    The module form of `segloss.structural.structural_similarity_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.1,
+        window_size: int = 3,
+        window_sigma: float = 1.5,
+        smooth: float = 0.01,
+        detach_weight: bool = False,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            threshold=threshold,
+            window_size=window_size,
+            window_sigma=window_sigma,
+            smooth=smooth,
+            detach_weight=detach_weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return structural_similarity_loss(logits, target, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):

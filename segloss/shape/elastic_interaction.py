@@ -51,7 +51,7 @@ def elastic_interaction_loss(
     group: ProcessGroup | None = None,
     reduction: Reduction = "mean",
 ) -> Value:
-    r"""Energy of the true contour and of the predicted one, which attract each other over any distance.
+    r"""Energy of the true contour and of the predicted one, whose like pieces attract each other from afar.
 
     $$L_c = \frac{1}{N} \sum_k |k|\, |\hat d_{kc}|^2, \qquad d_{ic} = g_{ic} - \alpha\, H(p_{ic})$$
 

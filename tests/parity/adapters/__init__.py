@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tests.parity.adapters import compound, distribution, energies, region, supervision
+from tests.parity.adapters import compound, distribution, energies, region, supervision, windows
 from tests.parity.adapters.words import Adapter, Case, Words
 
 ADAPTERS: dict[str, Adapter] = (
-    region.ADAPTERS | distribution.ADAPTERS | compound.ADAPTERS | supervision.ADAPTERS | energies.ADAPTERS
+    region.ADAPTERS
+    | distribution.ADAPTERS
+    | compound.ADAPTERS
+    | supervision.ADAPTERS
+    | energies.ADAPTERS
+    | windows.ADAPTERS
 )
 
 
