@@ -35,13 +35,8 @@ def _moments(y: Map, weights: Weights) -> tuple[Map, Map]:
     """
     mean = _mean(y, weights)
     variance = mean * (1 - mean) - _mean(y * (1 - y), weights)
-    there = variance > _negligible(y)
+    there = variance > 8 * torch.finfo(y.dtype).eps * mean
     return mean, torch.where(there, torch.where(there, variance, 1.0).sqrt(), 0.0)
-
-
-def _negligible(y: Map) -> float:
-    """The variance up to which a map is constant."""
-    return 8 * torch.finfo(y.dtype).eps
 
 
 def _mean(y: Map, weights: Weights) -> Map:
@@ -63,7 +58,7 @@ class _LocalMoments(Function):
     def forward(y: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         mean = _mean(y, weights)
         variance = (1 - mean).mul_(mean).sub_(_mean((1 - y).mul_(y), weights))
-        there = variance > _negligible(y)
+        there = (variance > mean * (8 * torch.finfo(y.dtype).eps)).to(y.dtype)
         return mean, variance.clamp_(min=0).sqrt_().mul_(there)
 
     @staticmethod
@@ -77,7 +72,7 @@ class _LocalMoments(Function):
         if torch.is_grad_enabled():
             moments = _moments(y, ctx.weights)
             return torch.autograd.grad(moments, y, prices, create_graph=True)[0], None
-        least = _negligible(y) ** 0.5
-        of_variance = (of_deviation / deviation.clamp(min=least)).mul_(deviation > 0).div_(2)
-        slope = _mean(torch.addcmul(of_mean + of_variance, of_variance, mean, value=-2), ctx.weights)
-        return slope.sub_(_mean(of_variance, ctx.weights).mul_(1 - 2 * y)), None
+        least = torch.finfo(y.dtype).tiny ** 0.5
+        of_squares = (of_deviation / deviation.clamp(min=least)).mul_((deviation > 0).to(y.dtype))
+        slope = _mean(torch.addcmul(of_mean, of_squares, mean, value=-1), ctx.weights)
+        return slope.addcmul_(_mean(of_squares, ctx.weights), y), None
