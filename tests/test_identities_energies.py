@@ -114,6 +114,14 @@ def test_mumford_shah_needs_no_labels_but_for_what_they_ignore():
     assert ignoring != expected
 
 
+def test_mumford_shah_without_labels_can_be_a_term():
+    logits, _ = batch(3)
+    image = image_of(logits)
+    terms = [(1.0, segloss.MumfordShahLoss(tv_weight=weight)) for weight in (0.0, 0.5)]
+    total = segloss.Compound(terms)(logits, None, image=image)
+    same(total, sum(loss(logits, None, image=image) for _, loss in terms), logits)
+
+
 def test_mumford_shah_depends_on_contrast_alone():
     logits, _ = batch(3)
     image = image_of(logits)
@@ -272,7 +280,7 @@ def test_a_spacing_that_does_not_fit_is_refused(spacing):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("size", [1, 2**6, 2**18], ids="blocks of {}".format)
+@pytest.mark.parametrize("size", [1, 70, 130, 2**18], ids="blocks of {}".format)
 def test_maps_taken_together_or_one_by_one_are_the_same(shape, size, monkeypatch):
     from segloss.core import per_map
     from segloss.core.blocks import SIZE

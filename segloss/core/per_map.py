@@ -1,6 +1,6 @@
 """A function of the map of each image and class, whose intermediate steps are taken map by map and not kept."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class _PerMap(Function):
     @staticmethod
     def forward(y: Tensor, f: OfMap, *fixed: Tensor | None) -> Tensor:
         out = y.new_empty(0)
-        for at, (part, *others) in _parts(y, *fixed):
+        for at, part, others in _parts(y, fixed):
             value = f(part, *others)
             if not out.numel():
                 out = value.new_empty(*y.shape[:2], *value.shape[2:])
@@ -48,19 +48,18 @@ class _PerMap(Function):
         if torch.is_grad_enabled():
             return torch.autograd.grad(ctx.f(y, *fixed), y, price, create_graph=True)[0], *nothing
         slope = torch.empty_like(y, memory_format=torch.contiguous_format)
-        for at, (part, *others) in _parts(y, *fixed):
+        for at, part, others in _parts(y, fixed):
             with torch.enable_grad():
                 leaf = part.detach().requires_grad_()
                 slope[at] = torch.autograd.grad(ctx.f(leaf, *others), leaf, price[at])[0]
         return slope, *nothing
 
 
-def _parts(*tensors: Tensor | None) -> Iterator[tuple[tuple[slice, slice], list[Tensor | None]]]:
-    """Some maps of an image at a time, as many as fit a cache, of every tensor."""
-    y = tensors[0]
-    assert y is not None
-    channels = max(1, SIZE.get(y.device.type, SIZE["cuda"]) // y[0, 0].numel())
-    for image in range(y.shape[0]):
+def _parts(y: Map, fixed: Sequence[Tensor | None]) -> Iterator[tuple[tuple[slice, slice], Map, list[Tensor | None]]]:
+    """As many maps as fit a cache, of several images or of one: their indices, the maps, and what goes with them."""
+    size = SIZE.get(y.device.type, SIZE["cuda"])
+    images, channels = max(1, size // y[0].numel()), max(1, size // y[0, 0].numel())
+    for image in range(0, y.shape[0], images):
         for channel in range(0, y.shape[1], channels):
-            at = slice(image, image + 1), slice(channel, channel + channels)
-            yield at, [t if t is None else t[at] if t.shape[1] > 1 else t[at[0]] for t in tensors]
+            at = slice(image, image + images), slice(channel, channel + channels)
+            yield at, y[at], [t if t is None else t[at] if t.shape[1] > 1 else t[at[0]] for t in fixed]

@@ -27,7 +27,6 @@ from segloss.core import (
     per_map,
     prepare,
     ratio,
-    sum_dtype,
 )
 from segloss.core.blocks import kept, predicted
 
@@ -103,12 +102,9 @@ def mumford_shah_loss(
 
 def _mean(i: Map, p: Map) -> Map:
     """Mean intensity of each region."""
-    mean = ratio(_total(i * p), _total(p), empty=0.0)
-    return mean.to(p.dtype).view(*p.shape[:2], *[1] * (p.ndim - 2))
-
-
-def _total(y: Map) -> Float[Tensor, "B C"]:
-    return y.flatten(2).sum(2, dtype=sum_dtype(y.device))
+    total = p.flatten(2) @ i.flatten(2).mT
+    mean = ratio(total, p.flatten(2).sum(2, keepdim=True), empty=0.0)
+    return mean.view(*p.shape[:2], *[1] * (p.ndim - 2))
 
 
 def _at_start(d: Map, step: Sequence[int]) -> Map:

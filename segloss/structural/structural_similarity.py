@@ -82,7 +82,6 @@ def structural_similarity_loss(
     if window_size < 3 or window_size % 2 == 0:
         raise ValueError(f"window_size must be an odd number of voxels, at least 3, got {window_size}")
     x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
-
     weights = gaussian_window(window_size, window_sigma)
 
     def structure(y: Map) -> Map:
