@@ -276,6 +276,31 @@ def test_a_spacing_that_does_not_fit_is_refused(spacing):
         segloss.elastic_interaction_loss(logits, target, spacing=spacing)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_line_of_pixels_has_no_length_but_regions(aligned):
+    logits, target = batch(1, shape=(1, 9))
+    p, g = membership(logits, target)
+    loss = segloss.active_contour_loss(logits, target, aligned=aligned)
+    same(loss, (p - g).abs().mean(), logits)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, y: segloss.mumford_shah_loss(x, y, image=100 * image_of(x).float()),
+        lambda x, y: segloss.elastic_interaction_loss(x, y),
+        lambda x, y: segloss.structural_similarity_loss(x, y),
+    ],
+    ids=["Mumford-Shah", "elastic", "structural"],
+)
+def test_mixed_precision_leaves_energies_as_they_are(loss):
+    logits, target = batch(3)
+    logits = logits.float().detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(logits, target)
+    torch.testing.assert_close(mixed, loss(logits, target), rtol=0, atol=0)
+
+
 # All of them, map by map
 
 

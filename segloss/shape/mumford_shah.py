@@ -102,8 +102,8 @@ def mumford_shah_loss(
 
 def _mean(i: Map, p: Map) -> Map:
     """Mean intensity of each region."""
-    total = p.flatten(2) @ i.flatten(2).mT
-    mean = ratio(total, p.flatten(2).sum(2, keepdim=True), empty=0.0)
+    total, size = (y.flatten(2).sum(2) for y in (p * i, p))
+    mean = ratio(total, size, empty=0.0)
     return mean.view(*p.shape[:2], *[1] * (p.ndim - 2))
 
 
