@@ -148,6 +148,16 @@ def test_a_right_and_sure_prediction_costs_nothing(classes):
     assert not gradient.any()
 
 
+def test_only_cross_entropy_corrects_what_is_flat():
+    target = torch.zeros(1, 12, 12, dtype=torch.long)
+    target[:, :, 6:] = 1
+    logits = torch.zeros(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(segloss.structural_similarity_loss(logits, target), logits)
+    assert not gradient[..., 3:9, 2:4].any()
+    assert (gradient[..., 3:9, 5] > 0).all()
+    assert (gradient[..., 3:9, 6] < 0).all()
+
+
 def test_nothing_to_select_is_zero_with_zero_gradient():
     logits = torch.full((1, 1, 6, 6), -200.0, requires_grad=True)
     loss = segloss.structural_similarity_loss(logits, torch.zeros(1, 6, 6, dtype=torch.long))

@@ -96,18 +96,20 @@ def active_contour_loss(
 
 def _length(p: Map, valid: Valid | None, smooth: float, aligned: bool) -> Float[Tensor, "B C"]:
     """Mean length of the gradient over the voxels that have a difference along every axis."""
-    steps, margin = forward_steps(p.ndim - 2), 1 if aligned else 2
-    cuts = [_cut(step, margin) for step in steps]
-    squares = [difference(p, step)[cut].square() for step, cut in zip(steps, cuts, strict=True)]
+    margin = 1 if aligned else 2
+    boxes = {step: _box(step, p.shape[2:], margin) for step in forward_steps(p.ndim - 2)}
+    squares = [difference(p, step, box=box).square() for step, box in boxes.items()]
     length = (reduce(torch.add, squares) + smooth).sqrt()
     if valid is None:
         return length.flatten(2).sum(2, dtype=sum_dtype(p.device)) / max(1, length[0, 0].numel())
-    ends = [both_valid(valid, step)[cut] for step, cut in zip(steps, cuts, strict=True)]
-    counted = reduce(torch.logical_and, ends, valid[_cut([0] * len(steps), margin)])
+    ends = [both_valid(valid, step, box=box) for step, box in boxes.items()]
+    itself = (slice(None), slice(None), *(slice(max(0, size - margin)) for size in p.shape[2:]))
+    counted = reduce(torch.logical_and, ends, valid[itself])
     total, n = (y.flatten(2).sum(2, dtype=sum_dtype(p.device)) for y in (length.masked_fill(~counted, 0), counted))
     return ratio(total, n, empty=0.0)
 
 
-def _cut(step: Sequence[int], margin: int) -> tuple[slice, ...]:
-    """The part of the differences along an axis that those along the others are added to."""
-    return slice(None), slice(None), *(slice(margin - 1, None) if s else slice(None, -margin) for s in step)
+def _box(step: Sequence[int], shape: Sequence[int], margin: int) -> list[slice]:
+    """Where the differences along an axis start."""
+    first = [s * (margin - 1) for s in step]
+    return [slice(start, start + max(0, size - margin)) for start, size in zip(first, shape, strict=True)]
