@@ -148,14 +148,17 @@ def test_a_right_and_sure_prediction_costs_nothing(classes):
     assert not gradient.any()
 
 
-def test_only_cross_entropy_corrects_what_is_flat():
+@pytest.mark.parametrize("detach_weight", [True, False])
+def test_what_is_flat_is_not_corrected(detach_weight):
     target = torch.zeros(1, 12, 12, dtype=torch.long)
     target[:, :, 6:] = 1
     logits = torch.zeros(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(segloss.structural_similarity_loss(logits, target), logits)
+    loss = segloss.structural_similarity_loss(logits, target, detach_weight=detach_weight)
+    (gradient,) = torch.autograd.grad(loss, logits)
     assert not gradient[..., 3:9, 2:4].any()
     assert (gradient[..., 3:9, 5] > 0).all()
-    assert (gradient[..., 3:9, 6] < 0).all()
+    # As a weight, the difference leaves cross-entropy its direction; differentiated, it may turn it round.
+    assert (gradient[..., 3:9, 6] < 0).all() == detach_weight
 
 
 def test_nothing_to_select_is_zero_with_zero_gradient():
