@@ -55,6 +55,7 @@ from segloss.distribution import weighted_dice_loss as weighted_dice_loss
 from segloss.distribution import weighted_focal_loss as weighted_focal_loss
 from segloss.measures import boundary_f1 as boundary_f1
 from segloss.measures import jaccard_index as jaccard_index
+from segloss.modules import ActiveContourLoss as ActiveContourLoss
 from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLoss
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
@@ -70,6 +71,7 @@ from segloss.modules import DiceHDLoss as DiceHDLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
 from segloss.modules import DistancePenalisedCrossEntropyLoss as DistancePenalisedCrossEntropyLoss
+from segloss.modules import ElasticInteractionLoss as ElasticInteractionLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
 from segloss.modules import ExclusionDiceLoss as ExclusionDiceLoss
 from segloss.modules import ExponentialLogarithmicLoss as ExponentialLogarithmicLoss
@@ -92,6 +94,7 @@ from segloss.modules import LovaszSoftmaxLoss as LovaszSoftmaxLoss
 from segloss.modules import MarginalCrossEntropyLoss as MarginalCrossEntropyLoss
 from segloss.modules import MarginalDiceLoss as MarginalDiceLoss
 from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
+from segloss.modules import MumfordShahLoss as MumfordShahLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import NonAdjacencyLoss as NonAdjacencyLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
@@ -100,6 +103,7 @@ from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificity
 from segloss.modules import ShapeAwareCrossEntropyLoss as ShapeAwareCrossEntropyLoss
 from segloss.modules import SignedDistanceRegressionLoss as SignedDistanceRegressionLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
+from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
 from segloss.modules import TverskyLoss as TverskyLoss
@@ -125,11 +129,15 @@ from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region import tvmf_dice_loss as tvmf_dice_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.shape import active_contour_loss as active_contour_loss
+from segloss.shape import elastic_interaction_loss as elastic_interaction_loss
 from segloss.shape import layer_smoothness_loss as layer_smoothness_loss
 from segloss.shape import layer_weight_map as layer_weight_map
+from segloss.shape import mumford_shah_loss as mumford_shah_loss
 from segloss.shape import signed_distance_regression_loss as signed_distance_regression_loss
 from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss
 from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
+from segloss.structural import structural_similarity_loss as structural_similarity_loss
 
 __version__ = "0.1.0"

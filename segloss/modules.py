@@ -36,6 +36,7 @@ from segloss.core import (
     ClassWeight,
     DistanceMap,
     HardLabels,
+    Image,
     Labels,
     Logits,
     Mask,
@@ -86,8 +87,14 @@ from segloss.region import (
 )
 from segloss.region.tvmf_dice import Kappa
 from segloss.region.wasserstein_dice import LabelDistance
-from segloss.shape import layer_smoothness_loss, signed_distance_regression_loss
-from segloss.structural import non_adjacency_loss, region_mutual_information_loss
+from segloss.shape import (
+    active_contour_loss,
+    elastic_interaction_loss,
+    layer_smoothness_loss,
+    mumford_shah_loss,
+    signed_distance_regression_loss,
+)
+from segloss.structural import non_adjacency_loss, region_mutual_information_loss, structural_similarity_loss
 from segloss.structural.non_adjacency import Adjacency
 from segloss.structural.region_mutual_information import Pooling
 
@@ -1584,6 +1591,82 @@ class ShapeAwareCrossEntropyLoss(Loss):
         )
 
 
+class ActiveContourLoss(Loss):
+    """Length of the predicted contour, plus what lies on its wrong side.
+
+    The module form of `segloss.shape.active_contour_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        smooth: float = 1e-8,
+        aligned: bool = True,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            alpha=alpha,
+            beta=beta,
+            smooth=smooth,
+            aligned=aligned,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return active_contour_loss(logits, target, mask=mask, **self.keywords)
+
+
+class ElasticInteractionLoss(Loss):
+    """Energy of the true contour and of the predicted one, whose like pieces attract each other from afar.
+
+    The module form of `segloss.shape.elastic_interaction_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float = 0.35,
+        heaviside_width: float | None = None,
+        spacing: Spacing | None = None,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            strength=strength,
+            heaviside_width=heaviside_width,
+            spacing=spacing,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return elastic_interaction_loss(logits, target, mask=mask, **self.keywords)
+
+
 class LayerSmoothnessLoss(Loss):
     """Cross-entropy, plus how far the probabilities are from their mean along the layer.
 
@@ -1620,6 +1703,37 @@ class LayerSmoothnessLoss(Loss):
     ) -> Value:
         """Give the value of the function for a batch."""
         return layer_smoothness_loss(logits, target, weight_map=weight_map, mask=mask, **self.keywords)
+
+
+class MumfordShahLoss(Loss):
+    """How much the image varies within the predicted regions, plus the total variation of the regions.
+
+    The module form of `segloss.shape.mumford_shah_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tv_weight: float = 1e-3,
+        squared: bool = False,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            tv_weight=tv_weight,
+            squared=squared,
+            activation=activation,
+            ignore_index=ignore_index,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels | None, *, image: Image, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return mumford_shah_loss(logits, target, image=image, mask=mask, **self.keywords)
 
 
 class SignedDistanceRegressionLoss(Loss):
@@ -1740,6 +1854,39 @@ class RegionMutualInformationLoss(Loss):
     def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return region_mutual_information_loss(logits, target, mask=mask, **self.keywords)
+
+
+class StructuralSimilarityLoss(Loss):
+    """Binary cross-entropy where prediction and truth differ in local structure, weighted by that difference.
+
+    The module form of `segloss.structural.structural_similarity_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.1,
+        window_size: int = 3,
+        window_sigma: float = 1.5,
+        smooth: float = 0.01,
+        detach_weight: bool = False,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            threshold=threshold,
+            window_size=window_size,
+            window_sigma=window_sigma,
+            smooth=smooth,
+            detach_weight=detach_weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return structural_similarity_loss(logits, target, mask=mask, **self.keywords)
 
 
 class ComboLoss(Loss):

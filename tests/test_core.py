@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from segloss.core import evidence, hard_masks, log_likelihood, piecewise_linear, power, prepare, ratio, soft_masks
+from segloss.core import (
+    both_valid,
+    difference,
+    evidence,
+    hard_masks,
+    log_likelihood,
+    piecewise_linear,
+    power,
+    prepare,
+    ratio,
+    soft_masks,
+)
 from segloss.core.blocks import SIZE, blocks
 from segloss.core.masks import true_mask
 from segloss.core.sums import class_sums, voxel_sums
@@ -293,3 +304,30 @@ def test_masks_of_every_class(classes):
     assert torch.equal(hard, truth)
     choice = logits > 0 if classes == 1 else torch.stack([logits.argmax(1) == c for c in labels], 1)
     assert torch.equal(predicted, choice & (target != 255)[:, None])
+
+
+@pytest.mark.parametrize("step", [(1,), (-2,), (1, 0), (1, -1), (0, 0), (0, 2, -1), (9, 0)], ids=str)
+@pytest.mark.parametrize("boxed", [False, True], ids=["everywhere", "in a box"])
+def test_a_difference_is_taken_wherever_both_ends_count(step, boxed):
+    generator = torch.Generator().manual_seed(0)
+    shape = (4, 5, 3)[: len(step)]
+    y = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    valid = torch.rand(2, 1, *shape, generator=generator) < 0.7
+    starts = [range(max(0, -s), max(0, size - max(0, s))) for s, size in zip(step, shape, strict=True)]
+    box = None
+    if boxed:
+        starts = [start[:-1] if len(start) > 1 else start for start in starts]
+        box = [slice(start.start, start.stop) for start in starts]
+    d, there = difference(y, step, valid, box=box), both_valid(valid, step, box=box)
+    expected = torch.zeros_like(d)
+    for at in itertools.product(*starts):
+        end = tuple(a + s for a, s in zip(at, step, strict=True))
+        counts = valid[(..., *at)] & valid[(..., *end)]
+        place = (..., *(a - s[0] for a, s in zip(at, starts, strict=True)))
+        assert torch.equal(there[place], counts)
+        expected[place] = counts * (y[(..., *end)] - y[(..., *at)])
+    assert torch.equal(d, expected)
+    if d.numel():
+        price = torch.randn(d.shape, generator=generator, dtype=torch.float64)
+        ours, theirs = (torch.autograd.grad((v * price).sum(), y)[0] for v in (d, expected))
+        torch.testing.assert_close(ours, theirs)

@@ -24,6 +24,7 @@ INPUTS = {
 }
 GIVEN = {
     "instances": "torch.randint(4, (2, {s}))",
+    "image": "torch.rand(2, 1, {s})",
     "weight_map": "1 + torch.rand(2, 1, {s})",
     "annotated": "[[1], [1, 2]]",
     "partner": "torch.randint(3, (2, {s}))",

@@ -10,6 +10,9 @@ from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.contours import flat_contour as flat_contour
 from segloss.core.contours import inner_boundary as inner_boundary
+from segloss.core.differences import both_valid as both_valid
+from segloss.core.differences import difference as difference
+from segloss.core.differences import forward_steps as forward_steps
 from segloss.core.distance import Backend as Backend
 from segloss.core.distance import DistanceMap as DistanceMap
 from segloss.core.distance import Masks as Masks
@@ -24,6 +27,8 @@ from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
+from segloss.core.images import Image as Image
+from segloss.core.images import checked_image as checked_image
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight
@@ -48,6 +53,8 @@ from segloss.core.integral import integral as integral
 from segloss.core.label_maps import LabelMap as LabelMap
 from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
+from segloss.core.local_moments import gaussian_window as gaussian_window
+from segloss.core.local_moments import local_moments as local_moments
 from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import predicted_mask as predicted_mask
 from segloss.core.masks import soft_masks as soft_masks
@@ -58,6 +65,7 @@ from segloss.core.parts import class_part as class_part
 from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import truth_part as truth_part
 from segloss.core.parts import voxel_part as voxel_part
+from segloss.core.per_map import per_map as per_map
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.pointwise import power as power

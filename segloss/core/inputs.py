@@ -78,7 +78,8 @@ def prepare(
             f"got {target.dtype} {tuple(target.shape)}"
         )
     key = ("inputs", id(logits), id(target), id(mask), ignore_index, act)
-    return shared(key, lambda: _prepared(logits, target, act, ignore_index, mask))
+    keep = logits, target, mask  # what is kept with the value does not hand its id on
+    return shared(key, lambda: (keep, _prepared(logits, target, act, ignore_index, mask)))[1]
 
 
 def _prepared(

@@ -11,3 +11,4 @@ from segloss.structural.non_adjacency import non_adjacency_loss as non_adjacency
 from segloss.structural.region_mutual_information import (
     region_mutual_information_loss as region_mutual_information_loss,
 )
+from segloss.structural.structural_similarity import structural_similarity_loss as structural_similarity_loss

@@ -1,0 +1,115 @@
+"""Active contours without edges, with the ground truth in the place of the image."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core import (
+    Activation,
+    ClassWeight,
+    Labels,
+    Logits,
+    Mask,
+    ProcessGroup,
+    Reduction,
+    Value,
+    both_valid,
+    difference,
+    evidence,
+    forward_steps,
+    not_negative,
+    over_classes,
+    per_map,
+    positive,
+    ratio,
+    sum_dtype,
+)
+from segloss.core.blocks import predicted
+
+Map = Float[Tensor, "B C *S"]
+Valid = Bool[Tensor, "B 1 *S"]
+
+
+def active_contour_loss(
+    logits: Logits,
+    target: Labels,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    smooth: float = 1e-8,
+    aligned: bool = True,
+    activation: Activation = "auto",
+    include_background: bool = True,
+    weight: ClassWeight | None = None,
+    ignore_index: int | None = None,
+    mask: Mask | None = None,
+    group: ProcessGroup | None = None,
+    reduction: Reduction = "mean",
+) -> Value:
+    r"""Length of the predicted contour, plus what lies on its wrong side.
+
+    $$L_c = \frac{1}{N'} \sum_i \sqrt{\sum_a (\nabla_a p_c)_i^2 + s} +
+    \frac{1}{N} \Big(\alpha \sum_i p_{ic} (1 - g_{ic}) + \beta \sum_i (1 - p_{ic})\, g_{ic}\Big)$$
+
+    $\nabla_a$ is the difference to the next of the $N$ voxels along axis $a$; $N'$ voxels have one along every axis. In
+    the letters of the paper $\alpha = \lambda \mu$ and $\beta = \lambda$; it has sums where we, and the authors' code,
+    have means, and squares $g$ and $1 - g$, which are 0 or 1 there. It is in 2D and for one foreground: several classes
+    are each set against the rest.
+
+    Args:
+        alpha: Price $\alpha$ of what is wrongly inside.
+        beta: Price $\beta$ of what is wrongly outside.
+        smooth: The constant $s$; it keeps the gradient of the length finite where the prediction is flat.
+        aligned: Whether the differences along all axes start from the same voxel, as the formula says. The authors'
+            code starts that along axis $a$ one voxel further along $a$, and leaves two voxels out at the border.
+
+    Returns:
+        A scalar of at least 0, or with `reduction="none"` one loss an image and class, (B, C).
+
+    Raises:
+        ValueError: If `alpha` or `beta` is negative, `smooth` is not positive, or an input has the wrong shape, type or
+            values.
+
+    References:
+        [chen2019acm]
+
+    Examples:
+        >>> logits = torch.tensor([[[20.0, 20.0, -20.0, -20.0, 20.0]]])
+        >>> target = torch.tensor([[1, 1, 0, 0, 0]])
+        >>> active_contour_loss(logits, target)
+        tensor(0.7000)
+    """
+    not_negative(alpha=alpha, beta=beta)
+    positive(smooth=smooth)
+    how = activation, include_background, weight, "smooth", ignore_index, mask, False, group, reduction
+    e = evidence(logits, target, *how)
+    x = e.inputs
+    p = x.spatial(predicted(x.logits, x.valid, x.activation))[:, -e.p.shape[1] :]
+    valid = None if x.valid is None else x.spatial(x.valid)
+    length = per_map(lambda p, valid: _length(p, valid, smooth, aligned), p, valid)
+    wrongly_inside, wrongly_outside = (ratio(wrong, e.n, empty=0.0) for wrong in (e.fp, e.fn))
+    return over_classes(length + alpha * wrongly_inside + beta * wrongly_outside, e)
+
+
+def _length(p: Map, valid: Valid | None, smooth: float, aligned: bool) -> Float[Tensor, "B C"]:
+    """Mean length of the gradient over the voxels that have a difference along every axis."""
+    margin = 1 if aligned else 2
+    boxes = {step: _box(step, p.shape[2:], margin) for step in forward_steps(p.ndim - 2)}
+    squares = [difference(p, step, box=box).square() for step, box in boxes.items()]
+    length = (reduce(torch.add, squares) + smooth).sqrt()
+    if valid is None:
+        return length.flatten(2).sum(2, dtype=sum_dtype(p.device)) / max(1, length[0, 0].numel())
+    ends = [both_valid(valid, step, box=box) for step, box in boxes.items()]
+    itself = (slice(None), slice(None), *(slice(max(0, size - margin)) for size in p.shape[2:]))
+    counted = reduce(torch.logical_and, ends, valid[itself])
+    total, n = (y.flatten(2).sum(2, dtype=sum_dtype(p.device)) for y in (length.masked_fill(~counted, 0), counted))
+    return ratio(total, n, empty=0.0)
+
+
+def _box(step: Sequence[int], shape: Sequence[int], margin: int) -> list[slice]:
+    """Where the differences along an axis start."""
+    first = [s * (margin - 1) for s in step]
+    return [slice(start, start + max(0, size - margin)) for start, size in zip(first, shape, strict=True)]
