@@ -9,7 +9,10 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import shape as shape
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
+from segloss.boundary import quotient_hausdorff_loss as quotient_hausdorff_loss
+from segloss.boundary import weighted_hausdorff_loss as weighted_hausdorff_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
 from segloss.compound import dice_ce_loss as dice_ce_loss
@@ -40,6 +43,7 @@ from segloss.distribution import weighted_cross_entropy_loss as weighted_cross_e
 from segloss.distribution import weighted_dice_loss as weighted_dice_loss
 from segloss.distribution import weighted_focal_loss as weighted_focal_loss
 from segloss.measures import boundary_f1 as boundary_f1
+from segloss.measures import contour_dice as contour_dice
 from segloss.measures import jaccard_index as jaccard_index
 from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLoss
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
@@ -71,7 +75,10 @@ from segloss.modules import MarginalDiceLoss as MarginalDiceLoss
 from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
+from segloss.modules import PerimeterLoss as PerimeterLoss
+from segloss.modules import QuotientHausdorffLoss as QuotientHausdorffLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
+from segloss.modules import ShapeDescriptorLoss as ShapeDescriptorLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
@@ -80,6 +87,7 @@ from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetr
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
 from segloss.modules import WeightedDiceLoss as WeightedDiceLoss
 from segloss.modules import WeightedFocalLoss as WeightedFocalLoss
+from segloss.modules import WeightedHausdorffLoss as WeightedHausdorffLoss
 from segloss.region import adaptive_f_beta_step as adaptive_f_beta_step
 from segloss.region import dice_loss as dice_loss
 from segloss.region import f_beta_loss as f_beta_loss
@@ -96,5 +104,7 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.shape import perimeter_loss as perimeter_loss
+from segloss.shape import shape_descriptor_loss as shape_descriptor_loss
 
 __version__ = "0.1.0"

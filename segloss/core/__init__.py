@@ -5,8 +5,14 @@ from torch.distributed import ProcessGroup as ProcessGroup
 from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import weight_of as weight_of
+from segloss.core.blocks import predicted as predicted
+from segloss.core.box import counted_box as counted_box
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.contours import contour as contour
+from segloss.core.contours import contour_distances as contour_distances
+from segloss.core.distance import Spacing as Spacing
+from segloss.core.distance import check_spacing as check_spacing
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
 from segloss.core.inputs import Absent as Absent
@@ -42,6 +48,8 @@ from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
+from segloss.core.points import least_quotients as least_quotients
+from segloss.core.points import power_means as power_means
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes

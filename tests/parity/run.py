@@ -45,7 +45,9 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
         return Outcome(name, "not offered", kind, reason=reason)
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         recorded: dict[str, Any] = dict(file)
-    differentiable = case.get("differentiable", True)
+    differentiable = case.get("differentiable", "grad" in recorded)
+    if not differentiable and not catalog.get(key).measures:
+        return Outcome(name, "failed", kind, reason="a case of a loss must have a gradient")
     logits = torch.from_numpy(recorded["logits"]).requires_grad_(differentiable)
     extras = {given: torch.from_numpy(recorded[given]) for given in case.get("extras", ())}
     try:
