@@ -1318,7 +1318,7 @@ class PerimeterLoss(Loss):
             reduction=reduction,
         )
 
-    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
         """Give the value of the function for a batch."""
         return perimeter_loss(logits, target, mask=mask, **self.keywords)
 

@@ -41,8 +41,15 @@ def members() -> tuple[Member, ...]:
             soft_labels=any(it.soft_labels for it in known),
             others=family,
         )
-        found.append(Member(f"{entry.key}-{loss.function.__name__}", merged, entry.exceptions or {}))
+        name = loss.function.__name__
+        found.append(Member(f"{entry.key}-{name}", merged, exceptions(entry, name)))
     return tuple(found)
+
+
+def exceptions(entry: Entry, function: str) -> dict[str, str]:
+    """Those of an entry that hold for a function: with its name before the promise, or with none."""
+    named = ((name.rpartition("."), reason) for name, reason in (entry.exceptions or {}).items())
+    return {promise: reason for (of, _, promise), reason in named if of in ("", function)}
 
 
 def claimed(implementation: Implementation, *, measure: bool) -> Loss:

@@ -47,9 +47,9 @@ from segloss.core.parts import class_part as class_part
 from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
-from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.points import least_quotients as least_quotients
 from segloss.core.points import power_means as power_means
+from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from segloss.core.blocks import SIZE
 
@@ -53,27 +51,8 @@ def least_quotients(
 
 
 def _sums(p: Map, points: Points, valid: Tensor | None, *how: Any) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        total, slope, nearest = _over_points(p, points, valid, *how)
-    return _Known.apply(p, total, slope), nearest  # pyright: ignore[reportReturnType]
-
-
-class _Known(Function):
-    """A value whose gradient is known."""
-
-    @staticmethod
-    def forward(p: Tensor, total: Tensor, slope: Tensor) -> Tensor:
-        return total.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, price: Tensor) -> tuple[Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return price.to(slope.dtype).view(*price.shape, *[1] * (slope.ndim - 2)) * slope, None, None
+    total, _, nearest = _over_points(p, points, valid, *how)
+    return total, nearest.detach()
 
 
 @torch.library.custom_op("segloss::over_points", mutates_args=())
@@ -121,6 +100,34 @@ def _(
     quotient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return reach.new_empty(p.shape[:2]), torch.empty_like(p), torch.empty_like(p)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+
+
+def _slope(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+    return _priced(*ctx.saved_tensors, prices[0]), *[None] * 7
+
+
+_over_points.register_autograd(_slope, setup_context=_keep)
+
+
+@torch.library.custom_op("segloss::over_points_backward", mutates_args=())
+def _priced(p: Tensor, slope: Tensor, price: Tensor) -> Tensor:
+    return price.to(slope.dtype).view(*price.shape, *[1] * (slope.ndim - 2)) * slope
+
+
+@_priced.register_fake
+def _(p: Tensor, slope: Tensor, price: Tensor) -> Tensor:
+    return torch.empty_like(slope)
+
+
+def _refuse(ctx: Any, *prices: Tensor) -> None:
+    raise RuntimeError("minima over points can be derived once, not twice")
+
+
+_priced.register_autograd(_refuse)
 
 
 def _distances(points: Points, size: Sequence[float], dtype: torch.dtype) -> Iterator[tuple[int, int, bool, Tensor]]:

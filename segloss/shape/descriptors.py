@@ -1,7 +1,7 @@
 """Bounds on what describes a shape: its volume, centroid, spread and length."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -70,8 +70,8 @@ def shape_descriptor_loss(
 
     The descriptors $f$ are the volume $V = \sum_x p_x$; the centroid $\bar{x}_d = \frac{1}{V} \sum_x p_x x_d$ and the
     spread $\bigl(\frac{1}{V} \sum_x p_x (x_d - \bar{x}_d)^2\bigr)^{1/2}$, one number an axis $d$; and the length
-    $\sum (p_x - p_y)^2$ over all pairs of neighbours, diagonal ones included, which counts the pairs that the contour of
-    a hard mask cuts. Positions $x$ count from the first voxel, or the first that is not ignored along each axis.
+    $\sum (p_x - p_y)^2$ over all pairs of neighbours, diagonal ones included, which for a hard mask counts the pairs
+    that its contour cuts. Positions $x$ count from the first voxel, or the first that is not ignored along each axis.
 
     $\psi_t$ is a log-barrier, extended beyond the bound by its tangent: negative where the descriptor is further than 1
     from the bound, so that the loss has no least value of zero. The quadratic penalty is $\max(z, 0)^2$ instead.
@@ -149,12 +149,15 @@ def _descriptors(y: Map, valid: Valid | None, first: Integer[Tensor, "B D"], nam
     found = {"length": _length(y, valid).unsqueeze(2)} if "length" in names else {}
     if found.keys() != set(names):
         along = [_along(y, axis) for axis in range(2, y.ndim)]
-        x = [torch.arange(m.shape[2], device=m.device) - start[:, None, None] for m, start in zip(along, first.T)]
+        x = [
+            torch.arange(m.shape[2], device=m.device) - start[:, None, None]
+            for m, start in zip(along, first.T, strict=True)
+        ]
         V = along[0].sum(2, keepdim=True)
-        C = torch.cat([(m * at).sum(2, keepdim=True) for m, at in zip(along, x)], 2) / (V + TINY)
+        C = torch.cat([(m * at).sum(2, keepdim=True) for m, at in zip(along, x, strict=True)], 2) / (V + TINY)
         found |= {"volume": V, "centroid": C}
     if "spread" in names:
-        square = [(m * (at - c) ** 2).sum(2, keepdim=True) for m, at, c in zip(along, x, C.split(1, 2))]
+        square = [(m * (at - c) ** 2).sum(2, keepdim=True) for m, at, c in zip(along, x, C.split(1, 2), strict=True)]
         found["spread"] = (torch.cat(square, 2) / (V + TINY) + TINY).sqrt()
     return {name: found[name] for name in names}
 

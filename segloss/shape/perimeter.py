@@ -8,7 +8,7 @@ from torch import Tensor
 from segloss.core import (
     Activation,
     ClassWeight,
-    Labels,
+    HardLabels,
     Logits,
     Mask,
     Reduction,
@@ -30,7 +30,7 @@ Valid = Bool[Tensor, "B 1 *S"]
 
 def perimeter_loss(
     logits: Logits,
-    target: Labels,
+    target: HardLabels,
     *,
     activation: Activation = "auto",
     include_background: bool = True,
@@ -46,10 +46,8 @@ def perimeter_loss(
 
     $\min_3$ and $\max_3$ are the least and the largest value in a window of three voxels along each axis, clipped at
     the border of the image and of what is ignored: an object has no contour there. $C$ is a ring of one voxel just
-    outside of the eroded object. An object thinner than three voxels has none, and length 0. The paper is in 2D; windows
-    in 1D and 3D are an extension.
-
-    Where the contour lies plays no part.
+    outside of the eroded object. An object thinner than three voxels has none, and length 0. Where the contour lies
+    plays no part. The paper is in 2D; windows in 1D and 3D are an extension.
 
     Returns:
         A scalar of at least 0, or with `reduction="none"` one loss an image and class, (B, C).
@@ -69,7 +67,7 @@ def perimeter_loss(
         tensor(0.0625)
     """
     check_reduction(reduction)
-    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask)
+    x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     classes = slice(class_range(logits, include_background).start, None)
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
