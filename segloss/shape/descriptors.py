@@ -1,7 +1,8 @@
 """Bounds on what describes a shape: its volume, centroid, spread and length."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal
 
 import torch
@@ -109,8 +110,8 @@ def shape_descriptor_loss(
         >>> shape_descriptor_loss(logits, target, volume=0.0, penalty="quadratic", **only)
         tensor(0.6667)
     """
-    margins = {"volume": volume, "centroid": centroid, "spread": spread, "length": length}
-    margins = {name: margin for name, margin in margins.items() if margin is not None}
+    named: dict[str, float | None] = {"volume": volume, "centroid": centroid, "spread": spread, "length": length}
+    margins = {name: margin for name, margin in named.items() if margin is not None}
     if not margins:
         raise ValueError("volume, centroid, spread and length are all None: no descriptor is left")
     not_negative(**margins)
@@ -128,83 +129,98 @@ def shape_descriptor_loss(
 
     p, g = (x.spatial(y[:, classes]) for y in soft_masks(x))
     valid, first = None if x.valid is None else x.spatial(x.valid), counted_box(x)[0]
-    n, loss = count(x), 0.0
-    predicted, true = _descriptors(p, valid, first, margins), {}
-    if margins.keys() - given.keys():
-        true = _descriptors(g, valid, first, margins.keys() - given.keys())
+    predicted = _descriptors(p, valid, first, margins.keys())
+    true = _descriptors(g, valid, first, margins.keys() - given.keys())
+    costs = []
     for name, f in predicted.items():
         if name in given:
             lower, upper = given[name][:, classes].unbind(-1)
         else:
             margin = margins[name] * (true[name] if name in relative else 1.0)
             lower, upper = (true[name] - margin).clamp(min=0), true[name] + margin
-        loss = loss + (_psi(f - upper, penalty, t) + _psi(lower - f, penalty, t)).sum(2)
-    loss = ratio(loss, n, empty=0.0)
+        costs.append(_psi(f - upper, penalty, t) + _psi(lower - f, penalty, t))
+    n = count(x)
+    loss = ratio(torch.cat(costs, 2).sum(2), n, empty=0.0)
     counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
     return mean_over_classes(loss, counted * (n > 0), reduction, logits.dtype)
 
 
-def _descriptors(y: Map, valid: Valid | None, first: Integer[Tensor, "B D"], names: Sequence[str]) -> dict[str, Values]:
+def _descriptors(y: Map, valid: Valid | None, first: Integer[Tensor, "B D"], names: Set[str]) -> dict[str, Values]:
     """Those of the descriptors that are named, of a soft mask that is 0 where ignored."""
-    found = {"length": _length(y, valid).unsqueeze(2)} if "length" in names else {}
-    if found.keys() != set(names):
-        along = [_along(y, axis) for axis in range(2, y.ndim)]
-        x = [
-            torch.arange(m.shape[2], device=m.device) - start[:, None, None]
-            for m, start in zip(along, first.T, strict=True)
-        ]
-        V = along[0].sum(2, keepdim=True)
-        C = torch.cat([(m * at).sum(2, keepdim=True) for m, at in zip(along, x, strict=True)], 2) / (V + TINY)
-        found |= {"volume": V, "centroid": C}
-    if "spread" in names:
-        square = [(m * (at - c) ** 2).sum(2, keepdim=True) for m, at, c in zip(along, x, C.split(1, 2), strict=True)]
-        found["spread"] = (torch.cat(square, 2) / (V + TINY) + TINY).sqrt()
-    return {name: found[name] for name in names}
+    found: dict[str, Values] = {}
+    if names - {"length"}:
+        found |= _moments(y, first)
+    if "length" in names:
+        found["length"] = _length(y, valid).unsqueeze(2)
+    return {name: f for name, f in found.items() if name in names}
+
+
+def _moments(y: Map, first: Integer[Tensor, "B D"]) -> dict[str, Values]:
+    """Volume, centroid and spread, from the sums of each slice across an axis."""
+    slices = [_along(y, axis) for axis in range(2, y.ndim)]
+    V = slices[0].sum(2, keepdim=True)
+    centroid, spread = [], []
+    for in_slice, start in zip(slices, first.T, strict=True):
+        at = torch.arange(in_slice.shape[2], device=y.device) - start[:, None, None]
+        centroid.append((in_slice * at).sum(2, keepdim=True) / (V + TINY))
+        square = (in_slice * (at - centroid[-1]) ** 2).sum(2, keepdim=True) / (V + TINY)
+        spread.append((square + TINY).sqrt())
+    return {"volume": V, "centroid": torch.cat(centroid, 2), "spread": torch.cat(spread, 2)}
 
 
 def _along(y: Map, axis: int) -> Float[Tensor, "B C n"]:
     """Sums over all spatial axes but one."""
     others = [other for other in range(2, y.ndim) if other != axis]
-    dtype = sum_dtype(y.device)
-    return y.sum(others, dtype=dtype) if others else y.to(dtype)
+    return (y.sum(others) if others else y).to(sum_dtype(y.device))
 
 
 def _length(y: Map, valid: Valid | None) -> Float[Tensor, "B C"]:
-    r"""$y^\top (n - A) y$ with the sum $A$ over a voxel and its $n - 1$ neighbours: all pairs, each once."""
-    n = _around(torch.ones_like(y[:1, :1]) if valid is None else valid.to(y.dtype))
-    return (y * (n * y - _around(y))).flatten(2).sum(2, dtype=sum_dtype(y.device))
+    """All pairs of neighbours, each once, as the quadratic form of their graph's Laplacian."""
+    n = _around(torch.ones_like(y[:1, :1]) if valid is None else valid.to(y.dtype)).expand(len(y), 1, *y.shape[2:])
+    if torch.compiler.is_compiling():
+        return _form(y, n * y - _around(y))
+    return _Form.apply(y, n)[0]  # pyright: ignore[reportReturnType]
+
+
+class _Form(Function):
+    @staticmethod
+    def forward(y: Map, n: Map) -> tuple[Float[Tensor, "B C"], Map]:
+        laplacian = torch.empty_like(y, memory_format=torch.contiguous_format)
+        value = y.new_empty(y.shape[:2], dtype=sum_dtype(y.device))
+        for image, channel in itertools.product(*map(range, y.shape[:2])):
+            out, sums = laplacian[image, channel], y[image, channel]
+            for axis, size in enumerate(sums.shape):
+                wider = sums.clone() if axis < sums.ndim - 1 else out.copy_(sums)
+                wider.narrow(axis, 0, size - 1).add_(sums.narrow(axis, 1, size - 1))
+                wider.narrow(axis, 1, size - 1).add_(sums.narrow(axis, 0, size - 1))
+                sums = wider
+            torch.addcmul(out.neg_(), n[image, 0], y[image, channel], out=out)
+            value[image, channel] = (y[image, channel] * out).sum()
+        return value, laplacian
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Map]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Map, None]:
+        y, n, laplacian = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            laplacian = n * y - _around(y)
+        price = 2 * prices[0].to(y.dtype)
+        return price.view(*price.shape, *[1] * (y.ndim - 2)) * laplacian, None
+
+
+def _form(y: Map, laplacian: Map) -> Float[Tensor, "B C"]:
+    return (y * laplacian).flatten(2).sum(2).to(sum_dtype(y.device))
 
 
 def _around(y: Map) -> Map:
     """The sum over a voxel and its neighbours."""
-    return _plain_around(y) if torch.compiler.is_compiling() else _Around.apply(y)  # pyright: ignore[reportReturnType]
-
-
-class _Around(Function):
-    """A symmetric map, so that it is its own gradient."""
-
-    @staticmethod
-    def forward(y: Map) -> Map:
-        for axis in range(2, y.ndim):
-            n, around = y.shape[axis] - 1, y.clone()
-            around.narrow(axis, 0, n).add_(y.narrow(axis, 1, n))
-            around.narrow(axis, 1, n).add_(y.narrow(axis, 0, n))
-            y = around
-        return y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *prices: Map) -> Map:
-        return _Around.apply(prices[0])  # pyright: ignore[reportReturnType]
-
-
-def _plain_around(y: Map) -> Map:
     for axis in range(2, y.ndim):
-        n, pad = y.shape[axis] - 1, [0, 0] * (y.ndim - 1 - axis)
-        y = y + F.pad(y.narrow(axis, 1, n), [*pad, 0, 1]) + F.pad(y.narrow(axis, 0, n), [*pad, 1, 0])
+        m, pad = y.shape[axis] - 1, [0, 0] * (y.ndim - 1 - axis)
+        y = y + F.pad(y.narrow(axis, 1, m), [*pad, 0, 1]) + F.pad(y.narrow(axis, 0, m), [*pad, 1, 0])
     return y
 
 
