@@ -89,7 +89,7 @@ def weighted_hausdorff_loss(
     """
     if not exponent < 0:
         raise ValueError(f"exponent must be negative, for a soft minimum, got {exponent}")
-    return _with(
+    return _from_minima(
         power_means,
         logits,
         target,
@@ -156,7 +156,7 @@ def quotient_hausdorff_loss(
     """
     if not exponent >= 1:
         raise ValueError(f"exponent must be at least 1, got {exponent}")
-    return _with(
+    return _from_minima(
         least_quotients,
         logits,
         target,
@@ -173,7 +173,7 @@ def quotient_hausdorff_loss(
     )
 
 
-def _with(
+def _from_minima(
     minima: Callable[..., tuple[Tensor, Tensor]],
     logits: Logits,
     target: HardLabels,
