@@ -190,6 +190,13 @@ def test_perimeter_does_not_see_what_is_thin_nor_the_edge_of_the_image():
     assert segloss.perimeter_loss(nothing, half) == 10**2 / 120
 
 
+def length(y):
+    """Of the ring that opening adds to erosion, by pooling."""
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[y.ndim - 3]
+    eroded = -pool(-y, 3, 1, 1)
+    return F.relu(pool(eroded, 3, 1, 1) - eroded).flatten(2).sum(2)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("classes", [1, 3])
 def test_perimeter_is_its_formula(shape, classes):
@@ -197,14 +204,17 @@ def test_perimeter_is_its_formula(shape, classes):
     p = logits.sigmoid() if classes == 1 else logits.softmax(1)
     labels = [1] if classes == 1 else range(3)
     g = torch.stack([target == label for label in labels], 1).double()
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(shape) - 1]
-
-    def length(y):
-        inner = -pool(-y, 3, 1, 1)
-        return (pool(inner, 3, 1, 1) - inner).flatten(2).sum(2)
-
     expected = ((length(p) - length(g)) ** 2 / math.prod(shape)).mean()
     same(segloss.perimeter_loss(logits, target), expected, logits)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_perimeter_has_the_gradient_of_pooling_among_equal_values(shape):
+    generator = torch.Generator().manual_seed(0)
+    p = (torch.randint(4, (2, 1, *shape), generator=generator) / 4).requires_grad_()
+    nothing = torch.zeros(2, *shape, dtype=torch.long)
+    expected = (length(p) ** 2 / math.prod(shape)).mean()
+    same(segloss.perimeter_loss(p, nothing, activation="none"), expected, p)
 
 
 def descriptors(y, shape):

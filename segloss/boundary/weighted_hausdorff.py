@@ -124,11 +124,10 @@ def quotient_hausdorff_loss(
     r"""The weighted Hausdorff distance as it was first published, with a hard minimum over quotients.
 
     $$L_c = \frac{1}{S + \epsilon} \sum_{x \in \Omega} p_x \min_{y \in Y} d(x, y)
-    + \frac{1}{|Y|} \sum_{y \in Y} \min\Bigl(D,\,
-    \min_{x \in \Omega} \frac{d(x, y) + \epsilon}{p_x^\alpha + \epsilon / D}\Bigr)$$
+    + \frac{1}{|Y|} \sum_{y \in Y} \min_{x \in \Omega} \frac{d(x, y) + \epsilon}{p_x^\alpha + \epsilon / D}$$
 
     In the letters of `weighted_hausdorff_loss`, which superseded it: of the second term, only the voxel where the least
-    quotient is found has a gradient.
+    quotient is found has a gradient. No quotient is above $D$.
 
     Args:
         exponent: The exponent $\alpha$, at least 1.

@@ -14,7 +14,8 @@ Points = Bool[Tensor, "B C *S"]
 OfImage = Float[Tensor, " B"]
 Block = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-LIMIT = {"cpu": 2**34, "cuda": 2**38}
+LIMIT = {"cpu": 2**34, "cuda": 2**38}  # pairs of a call: some minutes
+ROOM = 2**22  # pairs of a block: some tens of megabytes
 
 
 def power_means(
@@ -43,9 +44,10 @@ def least_quotients(
     exponent: float,
     smooth: float,
 ) -> tuple[Float[Tensor, "B C"], Map]:
-    r"""The sum over points $y$ of $\min_x (d(x, y) + \epsilon) / (p_x^\alpha + \epsilon / D)$, each at most $D$.
+    r"""The sum over points $y$ of $\min_x (d(x, y) + \epsilon) / (p_x^\alpha + \epsilon / D)$.
 
-    With the distance to the nearest point, as in `power_means`.
+    With the distance to the nearest point, as in `power_means`. No minimum is above $D$, which is that of $x = y$ at
+    $p_x = 0$.
     """
     return _sums(p, points, valid, reach, size, exponent, smooth, True)
 
@@ -143,7 +145,7 @@ def _distances(points: Points, size: Sequence[float], dtype: torch.dtype) -> Ite
         )
     at = points.nonzero()[:, 2:].to(dtype)
     steps = [torch.arange(n, dtype=dtype, device=at.device) for n in axes]
-    together = max(1, SIZE.get(at.device.type, SIZE["cuda"]) // voxels)
+    together = max(1, min(ROOM, SIZE.get(at.device.type, SIZE["cuda"])) // voxels)
     for row, of_row in enumerate(at.split(counts)):
         for number, some in enumerate(of_row.split(together) if len(of_row) else ()):
             squared = some.new_zeros(len(some), *[1] * len(axes))
@@ -171,14 +173,11 @@ def _power_mean(p: Tensor, valid: Tensor | None, reach: Tensor, exponent: float,
 
 
 def _quotient(p: Tensor, valid: Tensor | None, reach: Tensor, exponent: float, smooth: float) -> Block:
-    below = p**exponent + smooth / reach
-    if valid is not None:
-        below = below.masked_fill_(~valid, 0)
+    below = p**exponent + smooth / reach  # so small where ignored, with p = 0, that the point itself has less
     slope = exponent * p ** (exponent - 1) / below
 
     def of_block(d: Tensor) -> tuple[Tensor, Tensor]:
         value, at = d.add_(smooth).div_(below).min(1)
-        moves = torch.where(value <= reach, -value * slope[at], 0)
-        return value.clamp(max=reach), torch.zeros_like(p).index_add_(0, at, moves)
+        return value, torch.zeros_like(p).index_add_(0, at, -value * slope[at])
 
     return of_block
