@@ -21,7 +21,9 @@ from segloss.boundary import hausdorff_convolution_loss as hausdorff_convolution
 from segloss.boundary import hausdorff_dt_loss as hausdorff_dt_loss
 from segloss.boundary import hausdorff_erosion_loss as hausdorff_erosion_loss
 from segloss.boundary import log_hausdorff_dt_loss as log_hausdorff_dt_loss
+from segloss.boundary import quotient_hausdorff_loss as quotient_hausdorff_loss
 from segloss.boundary import shape_aware_cross_entropy_loss as shape_aware_cross_entropy_loss
+from segloss.boundary import weighted_hausdorff_loss as weighted_hausdorff_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
 from segloss.compound import dice_ce_loss as dice_ce_loss
@@ -54,6 +56,7 @@ from segloss.distribution import weighted_cross_entropy_loss as weighted_cross_e
 from segloss.distribution import weighted_dice_loss as weighted_dice_loss
 from segloss.distribution import weighted_focal_loss as weighted_focal_loss
 from segloss.measures import boundary_f1 as boundary_f1
+from segloss.measures import contour_dice as contour_dice
 from segloss.measures import jaccard_index as jaccard_index
 from segloss.modules import ActiveContourLoss as ActiveContourLoss
 from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLoss
@@ -98,9 +101,12 @@ from segloss.modules import MumfordShahLoss as MumfordShahLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import NonAdjacencyLoss as NonAdjacencyLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
+from segloss.modules import PerimeterLoss as PerimeterLoss
+from segloss.modules import QuotientHausdorffLoss as QuotientHausdorffLoss
 from segloss.modules import RegionMutualInformationLoss as RegionMutualInformationLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
 from segloss.modules import ShapeAwareCrossEntropyLoss as ShapeAwareCrossEntropyLoss
+from segloss.modules import ShapeDescriptorLoss as ShapeDescriptorLoss
 from segloss.modules import SignedDistanceRegressionLoss as SignedDistanceRegressionLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
@@ -112,6 +118,7 @@ from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetr
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
 from segloss.modules import WeightedDiceLoss as WeightedDiceLoss
 from segloss.modules import WeightedFocalLoss as WeightedFocalLoss
+from segloss.modules import WeightedHausdorffLoss as WeightedHausdorffLoss
 from segloss.region import adaptive_f_beta_step as adaptive_f_beta_step
 from segloss.region import dice_loss as dice_loss
 from segloss.region import f_beta_loss as f_beta_loss
@@ -134,6 +141,8 @@ from segloss.shape import elastic_interaction_loss as elastic_interaction_loss
 from segloss.shape import layer_smoothness_loss as layer_smoothness_loss
 from segloss.shape import layer_weight_map as layer_weight_map
 from segloss.shape import mumford_shah_loss as mumford_shah_loss
+from segloss.shape import perimeter_loss as perimeter_loss
+from segloss.shape import shape_descriptor_loss as shape_descriptor_loss
 from segloss.shape import signed_distance_regression_loss as signed_distance_regression_loss
 from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss

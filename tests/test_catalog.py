@@ -59,7 +59,7 @@ def test_entries_cannot_be_changed_and_can_be_pickled() -> None:
 
 
 def test_finding_by_one_condition() -> None:
-    assert keys(family="measures") == ["csurka2013measure"]
+    assert keys(family="measures") == ["moltz2020contour", "csurka2013measure"]
     assert keys(year=2013) == ["csurka2013measure"]
     assert keys(function="lovasz_hinge_loss") == ["berman2018lovasz"]
     assert keys(function="segloss.region.lovasz_hinge_loss") == ["berman2018lovasz"]
@@ -170,8 +170,8 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_listing_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(output(capsys, "list", "--json", "--family", "measures"))
-    assert [entry["key"] for entry in found] == ["csurka2013measure"]
-    assert found[0]["measures"][0]["function"] == "segloss.measures.jaccard_index"
+    assert [entry["key"] for entry in found] == ["moltz2020contour", "csurka2013measure"]
+    assert found[1]["measures"][0]["function"] == "segloss.measures.jaccard_index"
     assert json.loads(output(capsys, "list", "--json", "--needs", "skeleton")) == []
 
 

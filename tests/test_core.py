@@ -331,3 +331,20 @@ def test_a_difference_is_taken_wherever_both_ends_count(step, boxed):
         price = torch.randn(d.shape, generator=generator, dtype=torch.float64)
         ours, theirs = (torch.autograd.grad((v * price).sum(), y)[0] for v in (d, expected))
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 40, 40), (2, 2, 40, 40), (1, 5, 40, 40)], ids=str)
+@pytest.mark.parametrize("activation", ["auto", "sigmoid"])
+def test_mixed_precision_does_not_reach_the_sums(shape, activation):
+    logits, target = sample(shape, dense=False, dtype=torch.float32)
+
+    def value_and_grad():
+        e = evidence(logits, target, activation, voxel=focused(2.0))
+        assert e.losses is not None
+        return [e.tp, e.p, e.losses, *torch.autograd.grad(e.tp.sum() + e.losses.sum(), logits)]
+
+    expected = value_and_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = value_and_grad()
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

@@ -134,7 +134,7 @@ def _files(golden: Golden, folder: Path) -> Iterator[Problem]:
             )
     for case in golden.cases:
         expected = ["logits", "target", "value"]
-        if case.fields.get("differentiable", not case.is_third_party):
+        if case.fields.get("differentiable"):
             expected.append("grad")
         extras = case.fields.get("extras", [])
         expected += [name for name in extras if isinstance(name, str)] if isinstance(extras, list) else []

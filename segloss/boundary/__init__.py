@@ -19,3 +19,5 @@ from segloss.boundary.hausdorff import log_hausdorff_dt_loss as log_hausdorff_dt
 from segloss.boundary.hausdorff_convolution import hausdorff_convolution_loss as hausdorff_convolution_loss
 from segloss.boundary.hausdorff_erosion import hausdorff_erosion_loss as hausdorff_erosion_loss
 from segloss.boundary.shape_aware import shape_aware_cross_entropy_loss as shape_aware_cross_entropy_loss
+from segloss.boundary.weighted_hausdorff import quotient_hausdorff_loss as quotient_hausdorff_loss
+from segloss.boundary.weighted_hausdorff import weighted_hausdorff_loss as weighted_hausdorff_loss

@@ -6,8 +6,12 @@ from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import prices_of as prices_of
 from segloss.core.balance import weight_of as weight_of
+from segloss.core.blocks import predicted as predicted
+from segloss.core.box import counted_box as counted_box
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.contours import contour as contour
+from segloss.core.contours import contour_distances as contour_distances
 from segloss.core.contours import flat_contour as flat_contour
 from segloss.core.contours import inner_boundary as inner_boundary
 from segloss.core.differences import both_valid as both_valid
@@ -67,6 +71,8 @@ from segloss.core.parts import truth_part as truth_part
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.per_map import per_map as per_map
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
+from segloss.core.points import least_quotients as least_quotients
+from segloss.core.points import power_means as power_means
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.pointwise import power as power
 from segloss.core.reduce import class_reducer as class_reducer

@@ -1,7 +1,11 @@
 """The contours of masks."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Bool
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core.distance import Masks
@@ -27,3 +31,19 @@ def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None) ->
 def flat_contour(masks: FlatMasks, x: Inputs) -> FlatMasks:
     """The inner boundary of masks that are False where voxels do not count."""
     return inner_boundary(x.spatial(masks), None if x.valid is None else x.spatial(x.valid)).flatten(2)
+
+
+def contour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The voxels with a neighbour along an axis that is not of the mask; what lies outside the image is not."""
+    from scipy.ndimage import binary_erosion
+
+    return mask & ~binary_erosion(mask)
+
+
+def contour_distances(of: NDArray[np.bool_], to: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
+    """The distance of each voxel of one contour to the other, infinite where that is empty."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not to.any():
+        return np.full(of.sum(), np.inf)
+    return np.asarray(distance_transform_edt(~to, sampling=spacing))[of]

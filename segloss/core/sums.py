@@ -70,12 +70,15 @@ def _how(x: Inputs, **wanted: Any) -> How:
 
 
 def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
-    run = _plain if torch.compiler.is_compiling() else _Pass.apply
+    def run(how: How) -> Any:
+        with torch.autocast(x.logits.device.type, enabled=False):
+            return (_plain if torch.compiler.is_compiling() else _Pass.apply)(x.logits, x.labels, x.valid, how)
+
     if how.terms or how.cost is not None or not is_sharing():
-        return run(x.logits, x.labels, x.valid, how)  # pyright: ignore[reportReturnType]
+        return run(how)
     hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
     common = replace(how, sums=True, likelihood=hard, voxel=None)
-    sums, log_p, _ = shared(("pass", id(x)), lambda: (x, run(x.logits, x.labels, x.valid, common)))[1]
+    sums, log_p, _ = shared(("pass", id(x)), lambda: (x, run(common)))[1]
     if how.voxel is None:
         return sums, log_p, None
     f, classes = how.voxel, x.logits.shape[1]
@@ -153,30 +156,44 @@ class _Pass(Function):
             values, of_values = zip(*given, strict=True)
             return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None
 
-        gradient = torch.empty_like(logits)
-        for at, work in blocks(logits):
-            here, label, out = part(valid, at), labels[at], gradient[at]
-            of_sums = None if prices[0] is None else prices[0][at[0]]
-            rise = None if prices[1] is None else kept(prices[1][at].to(work[0].dtype), here)
-            priced = None if prices[2] is None or how.voxel is None else (prices[2][at[0]], how.voxel)
-            if _is_pair(logits, how):
-                Pair(logits[at], label, here, work).gradient_(out, of_sums, rise, priced)
-                continue
-            p = predicted(logits[at], here, how.activation, work)
-            if priced is not None:
-                price, f = priced
-                log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
-                price = of_truth(price.to(p.dtype), truth(p, label, here, how, work[1]), how.joint)
-                more = kept(-f.slope(-log_p.expm1(), -log_p) * price, here)
-                rise = more if rise is None else rise + more
-            if of_sums is not None:
-                g = truth(p, label, here, how, work[1])
-                slope = _slope(p, g, how.terms, how.cost, of_sums, work[1])
-                chain(out, slope, p, here, how.activation)
-            if rise is not None:
-                slope = likelihood_slope(p, truth(p, label, here, how, work[1]), rise, how.activation)
-                out.copy_(slope) if of_sums is None else out.add_(slope)
-        return gradient, None, None, None
+        with torch.autocast(logits.device.type, enabled=False):
+            return _gradient(logits, labels, valid, how, *prices), None, None, None
+
+
+def _gradient(
+    logits: Block,
+    labels: Tensor,
+    valid: Tensor | None,
+    how: How,
+    of_sums: Tensor | None,
+    of_log_p: Tensor | None,
+    of_losses: Tensor | None,
+) -> Block:
+    """The gradient with respect to the logits of the priced outputs of a pass."""
+    gradient = torch.empty_like(logits)
+    for at, work in blocks(logits):
+        here, label, out = part(valid, at), labels[at], gradient[at]
+        price = None if of_sums is None else of_sums[at[0]]
+        rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
+        priced = None if of_losses is None or how.voxel is None else (of_losses[at[0]], how.voxel)
+        if _is_pair(logits, how):
+            Pair(logits[at], label, here, work).gradient_(out, price, rise, priced)
+            continue
+        p = predicted(logits[at], here, how.activation, work)
+        if priced is not None:
+            of_loss, f = priced
+            log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+            of_voxel = of_truth(of_loss.to(p.dtype), truth(p, label, here, how, work[1]), how.joint)
+            more = kept(-f.slope(-log_p.expm1(), -log_p) * of_voxel, here)
+            rise = more if rise is None else rise + more
+        if price is not None:
+            g = truth(p, label, here, how, work[1])
+            slope = _slope(p, g, how.terms, how.cost, price, work[1])
+            chain(out, slope, p, here, how.activation)
+        if rise is not None:
+            slope = likelihood_slope(p, truth(p, label, here, how, work[1]), rise, how.activation)
+            out.copy_(slope) if price is None else out.add_(slope)
+    return gradient
 
 
 def _is_pair(logits: Block, how: How) -> bool:

@@ -14,6 +14,8 @@ from segloss.core import (
     Reduction,
     Value,
     check_spacing,
+    contour,
+    contour_distances,
     hard_masks,
     mean_where_defined,
     not_negative,
@@ -86,23 +88,11 @@ def boundary_f1(
 def _score(predicted: NDArray[np.bool_], true: NDArray[np.bool_], tolerance: float, sampling: Sequence[float]) -> float:
     if not true.any():
         return math.nan
-    b_p, b_g = _boundary(predicted), _boundary(true)
+    b_p, b_g = contour(predicted), contour(true)
     precision, recall = _near(b_p, b_g, tolerance, sampling), _near(b_g, b_p, tolerance, sampling)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _boundary(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The voxels with a neighbour along an axis that is not of the mask."""
-    from scipy.ndimage import binary_erosion
-
-    return y & ~binary_erosion(y)
-
-
 def _near(of: NDArray[np.bool_], to: NDArray[np.bool_], tolerance: float, sampling: Sequence[float]) -> float:
     """The share of the boundary `of` that is nearer than the tolerance to the boundary `to`."""
-    from scipy.ndimage import distance_transform_edt
-
-    if not of.any() or not to.any():
-        return 0.0
-    distance = distance_transform_edt(~to, sampling=sampling)
-    return float(np.mean(np.asarray(distance)[of] < tolerance))
+    return float(np.mean(contour_distances(of, to, sampling) < tolerance)) if of.any() else 0.0

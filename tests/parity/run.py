@@ -47,6 +47,9 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         recorded: dict[str, Any] = dict(file)
     differentiable = case.get("differentiable", "grad" in recorded)
+    unsaid = "differentiable" not in case and kind != "third-party"
+    if unsaid and not differentiable and not catalog.get(key).measures:
+        return Outcome(name, "failed", kind, reason="a case of a loss must have a gradient")
     logits = torch.from_numpy(recorded["logits"]).requires_grad_(differentiable)
     extras = {name: torch.from_numpy(given) for name, given in recorded.items() if name not in USUAL}
     try:
