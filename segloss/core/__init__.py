@@ -9,6 +9,16 @@ from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
+from segloss.core.homology import Barcode as Barcode
+from segloss.core.homology import Bars as Bars
+from segloss.core.homology import Construction as Construction
+from segloss.core.homology import Filtration as Filtration
+from segloss.core.homology import HomologyBackend as HomologyBackend
+from segloss.core.homology import barcode as barcode
+from segloss.core.homology import betti_numbers as betti_numbers
+from segloss.core.homology import features as features
+from segloss.core.homology import homology_backend as homology_backend
+from segloss.core.homology import persistence as persistence
 from segloss.core.inputs import Absent as Absent
 from segloss.core.inputs import Activation as Activation
 from segloss.core.inputs import ClassWeight as ClassWeight
