@@ -9,6 +9,7 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import topology as topology
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -75,6 +76,8 @@ from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificity
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
+from segloss.modules import TopologicalLoss as TopologicalLoss
+from segloss.modules import TopologicalPriorLoss as TopologicalPriorLoss
 from segloss.modules import TverskyLoss as TverskyLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
@@ -96,5 +99,7 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.topology import topological_loss as topological_loss
+from segloss.topology import topological_prior_loss as topological_prior_loss
 
 __version__ = "0.1.0"

@@ -54,7 +54,7 @@ def components(values, construction):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_components_are_those_of_merging_sets(shape, levels, construction):
     values = field(shape, levels)
-    bars = persistence(values, construction=construction, dims=[0])
+    bars = persistence(values, construction=construction, dimensions=[0])
     dies = bars.death >= 0
     voxels = [np.unravel_index(found[dies], shape) for found in (bars.birth, bars.death)]
     found = [

@@ -4,6 +4,7 @@ from torch.distributed import ProcessGroup as ProcessGroup
 
 from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
+from segloss.core.balance import is_exclusive as is_exclusive
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
@@ -53,6 +54,7 @@ from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.reduce import mean_over_classes as mean_over_classes
+from segloss.core.reduce import mean_over_images as mean_over_images
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images

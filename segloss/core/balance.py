@@ -25,7 +25,7 @@ def balance_of(alpha: Balance | None, x: Inputs) -> Float[Tensor, "B K N"] | Non
     each = torch.as_tensor(alpha, dtype=dtype)
     if each.ndim and each.shape != (classes,):
         raise ValueError(f"alpha must be a number or of length {classes}, one a class, got shape {tuple(each.shape)}")
-    exclusive = _is_exclusive(x)
+    exclusive = is_exclusive(x)
     of_classes = exclusive and each.ndim > 0
     if can_look_at(each) and not bool(((each >= 0) & ((each <= 1) | of_classes)).all()):
         raise ValueError(f"alpha must be {'at least 0' if of_classes else 'from 0 to 1'}, got {alpha}")
@@ -45,11 +45,11 @@ def weight_of(weight: ClassWeight | None, x: Inputs) -> Float[Tensor, "B K N"] |
     if weight is None:
         return None
     each = class_weight(weight, x.logits).to(compute_dtype(x.logits.dtype))
-    of_voxel = each[_labels(x)] if _is_exclusive(x) else each.view(-1, 1).expand(x.logits.shape)
+    of_voxel = each[_labels(x)] if is_exclusive(x) else each.view(-1, 1).expand(x.logits.shape)
     return kept(of_voxel, x.valid)
 
 
-def _is_exclusive(x: Inputs) -> bool:
+def is_exclusive(x: Inputs) -> bool:
     """Whether a voxel belongs to one class."""
     return x.activation == "softmax" or (x.activation == "none" and not x.dense and x.logits.shape[1] > 1)
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segloss.core.inputs import one_of
+from segloss.core.inputs import one_of, sum_dtype
 
 Construction = Literal["T", "V", "freudenthal"]
 Filtration = Literal["superlevel", "sublevel"]
@@ -68,6 +68,11 @@ class Barcode:
     death: Integer[Tensor, " n"]
     rank: Integer[Tensor, " n"]
 
+    def total(self, cost: Float[Tensor, " n"], looks: int) -> Float[Tensor, " L"]:
+        """The costs of bars added up for each look."""
+        cost = cost.to(sum_dtype(cost.device))
+        return cost.new_zeros(looks).index_add(0, self.look, cost)
+
 
 def persistence(
     field: Field,
@@ -75,7 +80,7 @@ def persistence(
     construction: Construction = "T",
     filtration: Filtration = "superlevel",
     valid: NDArray[np.bool_] | None = None,
-    dims: Sequence[int] | None = None,
+    dimensions: Sequence[int] | None = None,
     backend: HomologyBackend | None = None,
 ) -> Bars:
     """The bars of an image, sorted by dimension, birth and death, without those of length 0.
@@ -87,12 +92,12 @@ def persistence(
             with one diagonal in each square.
         filtration: Whether high values enter first, `"superlevel"`, or low ones, `"sublevel"`.
         valid: Voxels that count, None for all. What has not died once they are all there, never dies.
-        dims: Dimensions wanted, None for all.
+        dimensions: Those wanted, None for all.
         backend: What to compute with, None for what `homology_backend` says.
     """
     one_of("construction", construction, ("T", "V", "freudenthal"))
     one_of("filtration", filtration, ("superlevel", "sublevel"))
-    wanted = range(field.ndim) if dims is None else dims
+    wanted = range(field.ndim) if dimensions is None else dimensions
     library = _library(construction) if backend is None or backend == "auto" else backend
     value = field.ravel().astype(np.promote_types(field.dtype, np.float32), copy=False)
     value = -value if filtration == "superlevel" else value
@@ -122,7 +127,7 @@ def barcode(
     filtration: Filtration = "superlevel",
     valid: Masks | None = None,
     where: Bool[Tensor, " L"] | None = None,
-    dims: Sequence[int] | None = None,
+    dimensions: Sequence[int] | None = None,
 ) -> Barcode:
     """The bars that die, of every patch of every map, computed in the threads that torch may use on the CPU.
 
@@ -133,10 +138,10 @@ def barcode(
         filtration: As for `persistence`.
         valid: Voxels that count, None for all.
         where: Looks to take, None for all.
-        dims: Dimensions wanted, None for all.
+        dimensions: Those wanted, None for all.
     """
-    dimensions = list(range(maps.ndim - 1) if dims is None else dims)
-    found = _barcode(maps.detach(), valid, where, list(patch), construction, filtration, dimensions)
+    wanted = list(range(maps.ndim - 1) if dimensions is None else dimensions)
+    found = _barcode(maps.detach(), valid, where, list(patch), construction, filtration, wanted)
     return Barcode(*found.unbind(0))
 
 
@@ -312,7 +317,7 @@ def _barcode(
     patch: Sequence[int],
     construction: str,
     filtration: str,
-    dims: Sequence[int],
+    dimensions: Sequence[int],
 ) -> Tensor:
     """One operator to a compiler, which cannot look into it; the fields of a `Barcode` in a row each."""
     library = _library(construction)
@@ -327,7 +332,7 @@ def _barcode(
         if 0 in fields[at].shape:
             return np.empty((4, 0), dtype=np.int64)
         how: Any = {"construction": construction, "filtration": filtration, "backend": library}
-        found = persistence(fields[at], valid=there, dims=dims, **how)
+        found = persistence(fields[at], valid=there, dimensions=dimensions, **how)
         dies, voxels = found.death >= 0, index[at].ravel()
         rows = found.dimension, voxels[found.birth], voxels[found.death]
         return np.stack([np.full(len(dies), look), *rows])[:, dies]

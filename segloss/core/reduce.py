@@ -42,7 +42,7 @@ def counted_classes(loss: Float[Tensor, "B C"], e: Evidence) -> tuple[Float[Tens
 
 def over_images(loss: Float[Tensor, " B"], e: Evidence) -> Value:
     """Reduce the losses of images as `e` says."""
-    return _reduced(loss, e.n[:, 0] > 0, e.reduction, e.dtype, e.group)
+    return mean_over_images(loss, e.n[:, 0], e.reduction, e.dtype, e.group)
 
 
 def over_voxels(
@@ -78,6 +78,17 @@ def mean_over_classes(
     share = counted.sum(1)
     loss = ratio((loss * counted).sum(1), share, empty=0.0)
     return _reduced(loss, share > 0, "mean", dtype, group)
+
+
+def mean_over_images(
+    loss: Float[Tensor, " B"],
+    counted: Float[Tensor, " B"],
+    reduction: Reduction,
+    dtype: torch.dtype,
+    group: ProcessGroup | None = None,
+) -> Value:
+    """Reduce the losses of images; the mean is over those where `counted`, a number of voxels, is not 0."""
+    return _reduced(loss, counted > 0, reduction, dtype, group)
 
 
 def _reduced(
