@@ -107,15 +107,19 @@ def topological_loss(
 
 def _patch(size: int | Sequence[int] | None, axes: int) -> list[int]:
     """Side of the patches along each axis; empty for the whole image."""
-    sides = [] if size is None else [size] * axes if isinstance(size, int) else list(size)
-    if size is not None and (len(sides) != axes or not all(isinstance(n, int) and n > 0 for n in sides)):
+    if size is None:
+        return []
+    sides = list(size) if isinstance(size, Sequence) else [size] * axes
+    if len(sides) != axes or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f"patch_size must be a positive number of voxels, or {axes} of them, got {size!r}")
     return sides
 
 
 def _dimensions(dimensions: Sequence[int] | None, axes: int) -> list[int]:
     """Dimensions of the features, in order."""
-    found = list(range(axes) if dimensions is None else dimensions)
-    if not found or not set(found) <= set(range(axes)):
+    known = list(range(axes))
+    if dimensions is None:
+        return known
+    if not isinstance(dimensions, Sequence) or not dimensions or not all(d in known for d in dimensions):
         raise ValueError(f"dimensions must be some of 0 to {axes - 1}, got {dimensions!r}")
-    return sorted(set(found))
+    return sorted(set(dimensions))
