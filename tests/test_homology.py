@@ -212,7 +212,8 @@ def test_the_library_can_be_chosen(monkeypatch):
         persistence(field((3, 3)))
     persistence(field((3, 3)), backend="gudhi")
     persistence(field((3, 3)), construction="freudenthal")
-    assert used == ["gudhi"] * 3
+    persistence(field((3, 3)), construction="freudenthal", backend="cripser")
+    assert used == ["gudhi"] * 4
     with pytest.raises(ValueError, match="name"), homology_backend("ripser"):
         pass
 
@@ -225,3 +226,6 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch, missing, chosen, e
     monkeypatch.setattr(homology, "_is_installed", lambda name: name not in missing)
     with pytest.raises(ImportError, match=rf'pip install "segloss-catalog\[{extra}\]"'), homology_backend(chosen):
         barcode(torch.rand(1, 3, 3))
+    if chosen != "auto":
+        with pytest.raises(ImportError, match=extra):
+            persistence(field((3, 3)), backend=chosen)

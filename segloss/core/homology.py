@@ -93,12 +93,12 @@ def persistence(
         filtration: Whether high values enter first, `"superlevel"`, or low ones, `"sublevel"`.
         valid: Voxels that count, None for all. What has not died once they are all there, never dies.
         dimensions: Those wanted, None for all.
-        backend: What to compute with, None for what `homology_backend` says.
+        backend: What to compute with, as for `homology_backend`; None for what that says.
     """
     one_of("construction", construction, ("T", "V", "freudenthal"))
     one_of("filtration", filtration, ("superlevel", "sublevel"))
     wanted = range(field.ndim) if dimensions is None else dimensions
-    library = _library(construction) if backend is None or backend == "auto" else backend
+    library = _library(construction, backend)
     value = field.ravel().astype(np.promote_types(field.dtype, np.float32), copy=False)
     value = -value if filtration == "superlevel" else value
     if valid is not None:
@@ -184,7 +184,7 @@ def patches(shape: Sequence[int], patch: Sequence[int]) -> list[Box]:
 def homology_backend(name: HomologyBackend) -> Iterator[None]:
     """Choose what persistent homology is computed with, within a `with` block.
 
-    Both give the same bars. `"auto"` takes cripser where it is installed, which is several times faster, else gudhi.
+    Both give the same bars. `"auto"` takes cripser, which is several times faster, where it is installed, else gudhi.
     The triangulation of `construction="freudenthal"` is always computed with gudhi. The choice holds in the current
     thread, and in processes forked from it.
 
@@ -213,9 +213,9 @@ def homology_backend(name: HomologyBackend) -> Iterator[None]:
         _BACKEND.reset(token)
 
 
-def _library(construction: str) -> Literal["cripser", "gudhi"]:
+def _library(construction: str, chosen: HomologyBackend | None = None) -> Literal["cripser", "gudhi"]:
     """What to compute with: the one place where that is decided."""
-    name = _BACKEND.get()
+    name = _BACKEND.get() if chosen is None else chosen
     if name == "auto":
         name = "cripser" if _is_installed("cripser") else "gudhi"
     if construction == "freudenthal":
@@ -265,15 +265,9 @@ def _triangulation(time: NDArray[np.float64]) -> Any:
     tree: Any = gudhi.SimplexTree()  # pyright: ignore[reportAttributeAccessIssue]
     index = np.arange(time.size, dtype=np.int32).reshape(time.shape)
     for chain in _chains(((0,) * time.ndim,)):
-        far = chain[-1]
         corners = [
-            index[
-                tuple(
-                    slice(at, n + at - 1) if across else slice(n)
-                    for at, across, n in zip(step, far, time.shape, strict=True)
-                )
-            ]
-            for step in chain
+            index[tuple(slice(at, at + n - far) for at, far, n in zip(corner, chain[-1], time.shape, strict=True))]
+            for corner in chain
         ]
         vertices = np.stack([corner.ravel() for corner in corners])
         tree.insert_batch(vertices, time.ravel()[vertices].max(0))
@@ -372,7 +366,7 @@ def _features(masks: Tensor, valid: Tensor | None, patch: Sequence[int], constru
         found = persistence(mask, valid=there, **how)
         return np.bincount(found.dimension[found.death >= 0], minlength=axes).tolist()
 
-    found = list(_each(numbers, range(len(fields) * len(boxes))))
+    found = _each(numbers, range(len(fields) * len(boxes)))
     return torch.tensor(found, dtype=torch.long, device=masks.device)
 
 
@@ -382,7 +376,7 @@ def _(masks: Tensor, valid: Tensor | None, patch: Sequence[int], construction: s
     return masks.new_empty((looks, masks.ndim - 1), dtype=torch.long)
 
 
-def _cropped(at: tuple[int | slice, ...], valid: NDArray[np.bool_]) -> tuple[Any, NDArray[np.bool_] | None]:
+def _cropped(at: tuple[Any, ...], valid: NDArray[np.bool_]) -> tuple[tuple[Any, ...], NDArray[np.bool_] | None]:
     """The part of a box in which voxels count, and which count there; None where all do."""
     there = valid[at]
     if there.all():
@@ -390,12 +384,9 @@ def _cropped(at: tuple[int | slice, ...], valid: NDArray[np.bool_]) -> tuple[Any
     box = []
     for axis, side in enumerate(at[1:]):
         seen = np.flatnonzero(there.any(tuple(a for a in range(there.ndim) if a != axis)))
-        first, last = (seen[0], seen[-1] + 1) if len(seen) else (0, 0)
-        start = side.start if isinstance(side, slice) else 0
-        box.append(slice(start + first, start + last))
+        box.append(slice(side.start + seen[0], side.start + seen[-1] + 1) if len(seen) else slice(0))
     at = at[0], *box
-    there = valid[at]
-    return at, None if there.all() else there
+    return at, None if valid[at].all() else valid[at]
 
 
 def _each(function: Callable[[_Job], _Result], jobs: Iterable[_Job]) -> list[_Result]:

@@ -53,8 +53,8 @@ def topological_loss(
     component has none in dimension 0. Gradient reaches two voxels a bar.
 
     A patch whose truth is empty or full adds nothing, nor does a flat prediction. A feature that closes over ignored
-    voxels is no feature. Class by class, one against the rest; 1D and 3D are an extension. Needs the extra `topology`,
-    or cripser, and computes on the CPU.
+    voxels is no feature. Class by class, one against the rest; 1D and 3D are an extension. Computed on the CPU, with
+    gudhi (extra `topology`) or cripser (extra `fast`); `segloss.homology_backend` chooses.
 
     Args:
         patch_size: Side of the patches, one number or one an axis; those at the far border may be smaller. None takes

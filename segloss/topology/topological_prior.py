@@ -58,7 +58,8 @@ def topological_prior_loss(
     components that are wanted with it. Gradient reaches two voxels a bar.
 
     With a prior, the labels of `target` do not matter, only where it is ignored. A feature that closes over ignored
-    voxels is no feature. Needs the extra `topology`, or cripser, and computes on the CPU.
+    voxels is no feature. Computed on the CPU, with gudhi (extra `topology`) or cripser (extra `fast`);
+    `segloss.homology_backend` chooses.
 
     Args:
         prior: Betti numbers, one an axis of space (components, loops, cavities), by label, or by a tuple of labels
