@@ -12,6 +12,7 @@ from segloss import precompute as precompute
 from segloss import region as region
 from segloss import shape as shape
 from segloss import structural as structural
+from segloss import topology as topology
 from segloss.boundary import boundary_dou_loss as boundary_dou_loss
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.boundary import boundary_loss as boundary_loss
@@ -35,6 +36,7 @@ from segloss.compound import label_marginal_loss as label_marginal_loss
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.distance import distance_backend as distance_backend
+from segloss.core.homology import homology_backend as homology_backend
 from segloss.distribution import asymmetric_adversarial_loss as asymmetric_adversarial_loss
 from segloss.distribution import asymmetric_ce_dice_loss as asymmetric_ce_dice_loss
 from segloss.distribution import asymmetric_focal_margin_loss as asymmetric_focal_margin_loss
@@ -112,6 +114,8 @@ from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
+from segloss.modules import TopologicalLoss as TopologicalLoss
+from segloss.modules import TopologicalPriorLoss as TopologicalPriorLoss
 from segloss.modules import TverskyLoss as TverskyLoss
 from segloss.modules import TvMFDiceLoss as TvMFDiceLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
@@ -148,5 +152,7 @@ from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss
 from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 from segloss.structural import structural_similarity_loss as structural_similarity_loss
+from segloss.topology import topological_loss as topological_loss
+from segloss.topology import topological_prior_loss as topological_prior_loss
 
 __version__ = "0.1.0"

@@ -36,6 +36,7 @@ from segloss.core import (
     Activation,
     Balance,
     ClassWeight,
+    Construction,
     DistanceMap,
     HardLabels,
     Image,
@@ -102,6 +103,8 @@ from segloss.shape.descriptors import Descriptor
 from segloss.structural import non_adjacency_loss, region_mutual_information_loss, structural_similarity_loss
 from segloss.structural.non_adjacency import Adjacency
 from segloss.structural.region_mutual_information import Pooling
+from segloss.topology import topological_loss, topological_prior_loss
+from segloss.topology.topological_prior import Prior
 
 
 class AsymmetricAdversarialLoss(Loss):
@@ -1944,6 +1947,78 @@ class SignedDistanceRegressionLoss(Loss):
     ) -> Value:
         """Give the value of the function for a batch."""
         return signed_distance_regression_loss(logits, target, distance=distance, mask=mask, **self.keywords)
+
+
+class TopologicalLoss(Loss):
+    """Squared distance of each bar of the prediction to the bar of the truth it is matched with, or to vanishing.
+
+    The module form of `segloss.topology.topological_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        patch_size: int | Sequence[int] | None = 65,
+        dimensions: Sequence[int] | None = None,
+        threshold: float = 0.0,
+        construction: Construction = "T",
+        activation: Activation = "auto",
+        include_background: bool = True,
+        weight: ClassWeight | None = None,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            patch_size=patch_size,
+            dimensions=dimensions,
+            threshold=threshold,
+            construction=construction,
+            activation=activation,
+            include_background=include_background,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return topological_loss(logits, target, mask=mask, **self.keywords)
+
+
+class TopologicalPriorLoss(Loss):
+    """How far the features of each label, and of labels together, are from the numbers that anatomy gives.
+
+    The module form of `segloss.topology.topological_prior_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        prior: Prior | None = None,
+        exponent: float = 1.0,
+        construction: Construction = "V",
+        max_bars: int | None = None,
+        threshold: float | None = None,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            prior=prior,
+            exponent=exponent,
+            construction=construction,
+            max_bars=max_bars,
+            threshold=threshold,
+            activation=activation,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return topological_prior_loss(logits, target, mask=mask, **self.keywords)
 
 
 class NonAdjacencyLoss(Loss):

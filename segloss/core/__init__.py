@@ -31,6 +31,16 @@ from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
+from segloss.core.homology import Barcode as Barcode
+from segloss.core.homology import Bars as Bars
+from segloss.core.homology import Construction as Construction
+from segloss.core.homology import Filtration as Filtration
+from segloss.core.homology import HomologyBackend as HomologyBackend
+from segloss.core.homology import barcode as barcode
+from segloss.core.homology import betti_numbers as betti_numbers
+from segloss.core.homology import features as features
+from segloss.core.homology import homology_backend as homology_backend
+from segloss.core.homology import persistence as persistence
 from segloss.core.images import Image as Image
 from segloss.core.images import checked_image as checked_image
 from segloss.core.inputs import Absent as Absent
