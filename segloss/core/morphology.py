@@ -1,0 +1,284 @@
+"""Soft morphology: erosion, dilation, opening and skeleton of values, and the skeleton of a mask.
+
+A window reaches neither beyond the image nor to voxels that are not valid; values there are left undefined. Extremes
+come from shifted slices, one axis at a time. Their gradient is that of pooling, also among equal values: the first
+voxel of a window has it, and axes that tie in an erosion share it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from segloss.core.blocks import SIZE
+
+Map = Shaped[Tensor, "B C *S"]
+Valid = Bool[Tensor, "B 1 *S"] | None
+
+
+def erosion(y: Map, valid: Valid = None) -> Map:
+    """The least value of each voxel and its neighbours along the axes."""
+    return _run(_Erosion(), y, valid)
+
+
+def dilation(y: Map, valid: Valid = None, *, width: int = 3) -> Map:
+    """The largest value in a box of `width` voxels, an odd number, around each."""
+    return _run(_Dilation(width), y, valid)
+
+
+def opening(y: Map, valid: Valid = None) -> Map:
+    """The dilation of the erosion."""
+    return dilation(erosion(y, valid), valid)
+
+
+def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
+    """What openings take away from a map and from each of its erosions, joined; for values from 0 to 1.
+
+    With I₀ = y, Iₖ₊₁ = erosion(Iₖ) and Δₖ = max(Iₖ - opening(Iₖ), 0) it is 1 - ∏ (1 - Δₖ) over k = 0, …, iterations.
+    """
+    return _run(_Skeleton(iterations), y, valid)
+
+
+def hard_skeleton(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The centre lines of a mask (*S) of two or three axes, thinned by scikit-image."""
+    try:
+        from skimage.morphology import skeletonize
+    except ImportError as error:
+        raise ImportError('skeletons need scikit-image: pip install "segloss-catalog[skeleton]"') from error
+    return np.asarray(skeletonize(y), dtype=bool)
+
+
+class _Operation(Protocol):
+    """An operation on a part of the rows, its gradient from the gradient of its value, and its definition."""
+
+    def value(self, y: Map, valid: Valid) -> Map: ...
+    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map: ...
+    def plain(self, y: Map, valid: Valid) -> Map: ...
+
+
+def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
+    if not torch.compiler.is_compiling():
+        return _Rows.apply(y, valid, operation)  # pyright: ignore[reportReturnType]
+    values = y if y.is_floating_point() else y.float()
+    return operation.plain(values, valid).to(y.dtype)
+
+
+class _Rows(Function):
+    """An operation, on a few images or channels at a time; its gradient recomputes all but the input."""
+
+    @staticmethod
+    def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
+        out = torch.empty_like(y)
+        for at in _rows(y):
+            out[at] = operation.value(y[at], None if valid is None else valid[at[0]])
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
+        y, valid, ctx.operation = inputs
+        ctx.save_for_backward(y, valid)
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
+        (price,), (y, valid) = prices, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            value = ctx.operation.plain(y, valid)
+            return *torch.autograd.grad(value, y, price, create_graph=True), None, None
+        gradient = torch.empty_like(y)
+        for at in _rows(y):
+            gradient[at] = ctx.operation.slope(y[at], None if valid is None else valid[at[0]], price[at])
+        return gradient, None, None
+
+
+def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
+    """Parts that fit a cache: some whole images, or some channels of one."""
+    images, classes, voxels = y.shape[0], y.shape[1], math.prod(y.shape[2:])
+    size = SIZE.get(y.device.type, SIZE["cuda"]) // voxels
+    channels = min(classes, max(1, size))
+    rows = max(1, size // classes)
+    for row in range(0, images, rows):
+        for channel in range(0, classes, channels):
+            yield slice(row, row + rows), slice(channel, channel + channels)
+
+
+@dataclass(frozen=True)
+class _Erosion:
+    def value(self, y: Map, valid: Valid) -> Map:
+        y = _with(y, valid, _highest(y))
+        least = y.clone()
+        for axis in _axes(y):
+            n = y.shape[axis] - 1
+            for here, there in ((0, 1), (1, 0)):
+                out = least.narrow(axis, here, n)
+                torch.minimum(out, y.narrow(axis, there, n), out=out)
+        return least
+
+    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
+        y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
+        along = [_windows(y, axis, 3, torch.minimum, _highest(y)) for axis in _axes(y)]
+        before = [along[0][-1]]
+        for windows in along[1:-1]:
+            before.append(torch.minimum(before[-1], windows[-1]))
+        gradient = torch.zeros_like(y)
+        for axis, windows in reversed([*enumerate(along, 2)][1:]):
+            least = before.pop()
+            share = _compared(torch.lt, windows[-1], least).add_(_compared(torch.le, windows[-1], least))
+            of_axis = share.mul_(price).mul_(0.5)
+            price = price - of_axis
+            gradient += _routed(of_axis, windows, axis, torch.le)
+        return gradient.add_(_routed(price, along[0], 2, torch.le))
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        y = _with(y, valid, torch.inf)
+        along = [-_pool(-y, [3 if axis == other else 1 for other in _axes(y)]) for axis in _axes(y)]
+        return reduce(torch.minimum, along)
+
+
+@dataclass(frozen=True)
+class _Dilation:
+    width: int = 3
+
+    def value(self, y: Map, valid: Valid) -> Map:
+        return self.along(y, valid)[-1][-1]
+
+    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
+        return self.routed(_with(of_value, valid, 0), self.along(y, valid))
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
+
+    def along(self, y: Map, valid: Valid) -> list[list[Map]]:
+        """The windows along the last axis, those of their maxima along the last but one, and so on."""
+        maxima, y = [], _with(y, valid, _lowest(y))
+        for axis in reversed(_axes(y)):
+            maxima.append(_windows(y, axis, self.width, torch.maximum, _lowest(y)))
+            y = maxima[-1][-1]
+        return maxima
+
+    def routed(self, of_value: Map, along: list[list[Map]]) -> Map:
+        for axis, windows in enumerate(reversed(along), 2):
+            of_value = _routed(of_value, windows, axis, torch.ge)
+        return of_value
+
+
+@dataclass(frozen=True)
+class _Skeleton:
+    iterations: int
+
+    def value(self, y: Map, valid: Valid) -> Map:
+        skeleton = torch.zeros_like(y)
+        for eroded, further in pairwise(_erosions(y, valid, self.iterations + 1)):
+            lost = _lost(eroded, _Dilation().value(further, valid), valid)
+            skeleton += lost.mul_(1 - skeleton)
+        return skeleton
+
+    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
+        """The erosions from the last to the first: some are kept, those between are computed again."""
+        step, kept, rest = math.isqrt(self.iterations) + 1, [], torch.ones_like(y)
+        for k, (eroded, further) in enumerate(pairwise(_erosions(y, valid, self.iterations + 1))):
+            if k % step == 0:
+                kept.append(eroded)
+            rest *= 1 - _lost(eroded, _Dilation().value(further, valid), valid)
+
+        slope = torch.zeros_like(y)
+        for first in reversed(range(0, self.iterations + 1, step)):
+            between = [*_erosions(kept.pop(), valid, min(step, self.iterations + 1 - first))]
+            for eroded, further in reversed([*pairwise(between)]):
+                along = _Dilation().along(further, valid)
+                lost = _lost(eroded, along[-1][-1], valid)
+                others = (rest / (1 - lost)).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost nowhere else
+                of_lost = others.mul_(of_value).mul_(lost > 0)
+                slope += _Dilation().routed(-of_lost, along)
+                slope = _Erosion().slope(eroded, valid, slope).add_(of_lost)
+        return slope
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        rest = torch.ones_like(y)
+        for _ in range(self.iterations + 1):
+            further = _Erosion().plain(y, valid)
+            opened = _Dilation().plain(further, valid)
+            rest = rest * (1 - F.relu(_with(y, valid, 0) - _with(opened, valid, 0)))
+            y = further
+        return 1 - rest
+
+
+def _erosions(y: Map, valid: Valid, number: int) -> Iterator[Map]:
+    """The map, and what is left of it after each erosion."""
+    yield y
+    for _ in range(number):
+        y = _Erosion().value(y, valid)
+        yield y
+
+
+def _lost(y: Map, opened: Map, valid: Valid) -> Map:
+    """By how much a map exceeds its opening, whose memory is used."""
+    torch.minimum(y, opened, out=opened)
+    lost = torch.sub(y, opened, out=opened)
+    return lost if valid is None else lost.masked_fill_(~valid, 0)
+
+
+def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float) -> list[Map]:
+    """The map with a border along an axis, and its extremes over windows that grow up to the width."""
+    shape = [*y.shape]
+    shape[axis] = width // 2
+    border = y.new_full((), fill).expand(shape)
+    grown, size = [torch.cat([border, y, border], axis)], 1
+    while size < width:
+        step = min(size, width - size)
+        n = grown[-1].shape[axis] - step
+        grown.append(pick(grown[-1].narrow(axis, 0, n), grown[-1].narrow(axis, step, n)))
+        size += step
+    return grown
+
+
+def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Tensor]) -> Map:
+    """The gradient of a map from that of its extremes: of two equal values the former has it."""
+    n = price.shape[axis]
+    for before, after in reversed([*pairwise(windows)]):
+        m = after.shape[axis]
+        step = before.shape[axis] - m
+        slope = torch.empty_like(before)
+        former = slope.narrow(axis, 0, m)
+        compare(before.narrow(axis, 0, m), before.narrow(axis, step, m), out=former)
+        former.mul_(price)
+        latter = price - former
+        slope.narrow(axis, m, step).zero_()
+        slope.narrow(axis, step, m).add_(latter)
+        price = slope
+    return price.narrow(axis, (price.shape[axis] - n) // 2, n)
+
+
+def _compared(compare: Callable[..., Tensor], one: Map, other: Map) -> Map:
+    """A comparison as ones and zeros of the same type."""
+    return compare(one, other, out=torch.empty_like(one))
+
+
+def _pool(y: Map, window: list[int]) -> Map:
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[y.ndim - 3]
+    return pool(y, window, stride=1, padding=[size // 2 for size in window])
+
+
+def _with(y: Map, valid: Valid, fill: float) -> Map:
+    return y if valid is None else y.masked_fill(~valid, fill)
+
+
+def _axes(y: Map) -> range:
+    return range(2, y.ndim)
+
+
+def _highest(y: Map) -> float:
+    return torch.inf if y.is_floating_point() else torch.iinfo(y.dtype).max
+
+
+def _lowest(y: Map) -> float:
+    return -torch.inf if y.is_floating_point() else torch.iinfo(y.dtype).min
