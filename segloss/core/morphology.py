@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,7 +46,7 @@ def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
 
     With I₀ = y, Iₖ₊₁ = erosion(Iₖ) and Δₖ = max(Iₖ - opening(Iₖ), 0) it is 1 - ∏ (1 - Δₖ) over k = 0, …, iterations.
     """
-    return _run(_Skeleton(iterations), y, valid)
+    return 1 - _run(_Remainder(iterations), y, valid)
 
 
 def hard_skeleton(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -59,10 +59,10 @@ def hard_skeleton(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 class _Operation(Protocol):
-    """An operation on a part of the rows, its gradient from the gradient of its value, and its definition."""
+    """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
 
     def value(self, y: Map, valid: Valid) -> Map: ...
-    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map: ...
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map: ...
     def plain(self, y: Map, valid: Valid) -> Map: ...
 
 
@@ -74,7 +74,7 @@ def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
 
 
 class _Rows(Function):
-    """An operation, on a few images or channels at a time; its gradient recomputes all but the input."""
+    """An operation, on a few images or channels at a time; its gradient recomputes what lies between input and value."""
 
     @staticmethod
     def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
@@ -86,17 +86,18 @@ class _Rows(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
         y, valid, ctx.operation = inputs
-        ctx.save_for_backward(y, valid)
+        ctx.save_for_backward(y, valid, output)
 
     @staticmethod
     def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
-        (price,), (y, valid) = prices, ctx.saved_tensors
+        (price,), (y, valid, value) = prices, ctx.saved_tensors
         if torch.is_grad_enabled():
-            value = ctx.operation.plain(y, valid)
-            return *torch.autograd.grad(value, y, price, create_graph=True), None, None
+            again = ctx.operation.plain(y, valid)
+            return *torch.autograd.grad(again, y, price, create_graph=True), None, None
         gradient = torch.empty_like(y)
         for at in _rows(y):
-            gradient[at] = ctx.operation.slope(y[at], None if valid is None else valid[at[0]], price[at])
+            here = None if valid is None else valid[at[0]]
+            gradient[at] = ctx.operation.slope(y[at], here, value[at], price[at].clone())
         return gradient, None, None
 
 
@@ -117,13 +118,10 @@ class _Erosion:
         y = _with(y, valid, _highest(y))
         least = y.clone()
         for axis in _axes(y):
-            n = y.shape[axis] - 1
-            for here, there in ((0, 1), (1, 0)):
-                out = least.narrow(axis, here, n)
-                torch.minimum(out, y.narrow(axis, there, n), out=out)
+            _join(least, y, axis, torch.minimum)
         return least
 
-    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
         y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
         along = [_windows(y, axis, 3, torch.minimum, _highest(y)) for axis in _axes(y)]
         before = [along[0][-1]]
@@ -134,7 +132,7 @@ class _Erosion:
             least = before.pop()
             share = _compared(torch.lt, windows[-1], least).add_(_compared(torch.le, windows[-1], least))
             of_axis = share.mul_(price).mul_(0.5)
-            price = price - of_axis
+            price -= of_axis
             gradient += _routed(of_axis, windows, axis, torch.le)
         return gradient.add_(_routed(price, along[0], 2, torch.le))
 
@@ -149,9 +147,14 @@ class _Dilation:
     width: int = 3
 
     def value(self, y: Map, valid: Valid) -> Map:
-        return self.along(y, valid)[-1][-1]
+        y = _with(y, valid, _lowest(y))
+        for axis in [*_axes(y)] * (self.width // 2):
+            largest = y.clone()
+            _join(largest, y, axis, torch.maximum)
+            y = largest
+        return y
 
-    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
         return self.routed(_with(of_value, valid, 0), self.along(y, valid))
 
     def plain(self, y: Map, valid: Valid) -> Map:
@@ -172,34 +175,33 @@ class _Dilation:
 
 
 @dataclass(frozen=True)
-class _Skeleton:
+class _Remainder:
+    """What no opening takes away, ∏ (1 - Δₖ)."""
+
     iterations: int
 
     def value(self, y: Map, valid: Valid) -> Map:
-        skeleton = torch.zeros_like(y)
+        rest = torch.ones_like(y)
         for eroded, further in pairwise(_erosions(y, valid, self.iterations + 1)):
             lost = _lost(eroded, _Dilation().value(further, valid), valid)
-            skeleton += lost.mul_(1 - skeleton)
-        return skeleton
+            rest *= torch.sub(1, lost, out=lost)
+        return rest
 
-    def slope(self, y: Map, valid: Valid, of_value: Map) -> Map:
-        """The erosions from the last to the first: some are kept, those between are computed again."""
-        step, kept, rest = math.isqrt(self.iterations) + 1, [], torch.ones_like(y)
-        for k, (eroded, further) in enumerate(pairwise(_erosions(y, valid, self.iterations + 1))):
-            if k % step == 0:
-                kept.append(eroded)
-            rest *= 1 - _lost(eroded, _Dilation().value(further, valid), valid)
-
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
+        """From the last erosion to the first: a few are kept, and those between are computed again."""
+        step = math.isqrt(self.iterations) + 1
+        kept = [*islice(_erosions(y, valid, self.iterations), None, None, step)]
+        of_value = -of_value
         slope = torch.zeros_like(y)
         for first in reversed(range(0, self.iterations + 1, step)):
             between = [*_erosions(kept.pop(), valid, min(step, self.iterations + 1 - first))]
             for eroded, further in reversed([*pairwise(between)]):
                 along = _Dilation().along(further, valid)
                 lost = _lost(eroded, along[-1][-1], valid)
-                others = (rest / (1 - lost)).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost nowhere else
-                of_lost = others.mul_(of_value).mul_(lost > 0)
+                others = (value / (1 - lost)).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost nowhere else
+                of_lost = others.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
                 slope += _Dilation().routed(-of_lost, along)
-                slope = _Erosion().slope(eroded, valid, slope).add_(of_lost)
+                slope = _Erosion().slope(eroded, valid, further, slope).add_(of_lost)
         return slope
 
     def plain(self, y: Map, valid: Valid) -> Map:
@@ -209,7 +211,7 @@ class _Skeleton:
             opened = _Dilation().plain(further, valid)
             rest = rest * (1 - F.relu(_with(y, valid, 0) - _with(opened, valid, 0)))
             y = further
-        return 1 - rest
+        return rest
 
 
 def _erosions(y: Map, valid: Valid, number: int) -> Iterator[Map]:
@@ -225,6 +227,14 @@ def _lost(y: Map, opened: Map, valid: Valid) -> Map:
     torch.minimum(y, opened, out=opened)
     lost = torch.sub(y, opened, out=opened)
     return lost if valid is None else lost.masked_fill_(~valid, 0)
+
+
+def _join(extremes: Map, y: Map, axis: int, pick: Callable[..., Tensor]) -> None:
+    """Let both neighbours along an axis take part in the extremes of a map, in place."""
+    n = y.shape[axis] - 1
+    for here, there in ((0, 1), (1, 0)):
+        out = extremes.narrow(axis, here, n)
+        pick(out, y.narrow(axis, there, n), out=out)
 
 
 def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float) -> list[Map]:
@@ -251,9 +261,9 @@ def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Te
         former = slope.narrow(axis, 0, m)
         compare(before.narrow(axis, 0, m), before.narrow(axis, step, m), out=former)
         former.mul_(price)
-        latter = price - former
+        price -= former
         slope.narrow(axis, m, step).zero_()
-        slope.narrow(axis, step, m).add_(latter)
+        slope.narrow(axis, step, m).add_(price)
         price = slope
     return price.narrow(axis, (price.shape[axis] - n) // 2, n)
 
