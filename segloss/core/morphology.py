@@ -6,7 +6,8 @@ voxel of a window has it, and axes that tie in an erosion share it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice, pairwise
@@ -58,11 +59,35 @@ def hard_skeleton(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(skeletonize(y), dtype=bool)
 
 
+class _Work:
+    """Memory for maps, used again and again: a stack of arrays, since fresh memory costs as much as the work in it."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.arrays, self.used = like, [], 0
+
+    def map(self, shape: Sequence[int]) -> Map:
+        """An array that nobody uses."""
+        size = math.prod(shape)
+        if self.used == len(self.arrays):
+            self.arrays.append(self.like.new_empty(size))
+        elif self.arrays[self.used].numel() < size:
+            self.arrays[self.used] = self.like.new_empty(size)
+        self.used += 1
+        return self.arrays[self.used - 1][:size].view(shape)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """What is handed out within is free afterwards."""
+        used = self.used
+        yield
+        self.used = used
+
+
 class _Operation(Protocol):
     """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
 
     def value(self, y: Map, valid: Valid) -> Map: ...
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map: ...
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map: ...
     def plain(self, y: Map, valid: Valid) -> Map: ...
 
 
@@ -94,10 +119,11 @@ class _Rows(Function):
         if torch.is_grad_enabled():
             again = ctx.operation.plain(y, valid)
             return *torch.autograd.grad(again, y, price, create_graph=True), None, None
-        gradient = torch.empty_like(y)
+        gradient, work = torch.empty_like(y), _Work(y)
         for at in _rows(y):
             here = None if valid is None else valid[at[0]]
-            gradient[at] = ctx.operation.slope(y[at], here, value[at], price[at].clone())
+            with work.frame():
+                gradient[at] = ctx.operation.slope(y[at], here, value[at], price[at].clone(), work)
         return gradient, None, None
 
 
@@ -121,20 +147,24 @@ class _Erosion:
             _join(least, y, axis, torch.minimum)
         return least
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
         y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
-        along = [_windows(y, axis, 3, torch.minimum, _highest(y)) for axis in _axes(y)]
-        before = [along[0][-1]]
-        for windows in along[1:-1]:
-            before.append(torch.minimum(before[-1], windows[-1]))
-        gradient = torch.zeros_like(y)
-        for axis, windows in reversed([*enumerate(along, 2)][1:]):
-            least = before.pop()
-            share = _compared(torch.lt, windows[-1], least).add_(_compared(torch.le, windows[-1], least))
-            of_axis = share.mul_(price).mul_(0.5)
-            price -= of_axis
-            gradient += _routed(of_axis, windows, axis, torch.le)
-        return gradient.add_(_routed(price, along[0], 2, torch.le))
+        gradient = work.map(y.shape).zero_()
+        with work.frame():
+            along = [_windows(y, axis, 3, torch.minimum, _highest(y), work) for axis in _axes(y)]
+            least = [along[0][-1]]
+            for windows in along[1:-1]:
+                least.append(torch.minimum(least[-1], windows[-1], out=work.map(y.shape)))
+            for axis, windows in reversed([*enumerate(along, 2)][1:]):
+                with work.frame():
+                    twice, tie = work.map(y.shape), work.map(y.shape)
+                    torch.lt(windows[-1], least[axis - 3], out=twice)
+                    torch.le(windows[-1], least[axis - 3], out=tie)
+                    twice.add_(tie).mul_(price)
+                    price.sub_(twice, alpha=0.5)
+                    gradient.add_(_routed(twice, windows, axis, torch.le, work), alpha=0.5)
+            gradient += _routed(price, along[0], 2, torch.le, work)
+        return gradient
 
     def plain(self, y: Map, valid: Valid) -> Map:
         y = _with(y, valid, torch.inf)
@@ -154,23 +184,23 @@ class _Dilation:
             y = largest
         return y
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
-        return self.routed(_with(of_value, valid, 0), self.along(y, valid))
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
+        return self.routed(_with(of_value, valid, 0), self.along(y, valid, work), work)
 
     def plain(self, y: Map, valid: Valid) -> Map:
         return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
 
-    def along(self, y: Map, valid: Valid) -> list[list[Map]]:
+    def along(self, y: Map, valid: Valid, work: _Work) -> list[list[Map]]:
         """The windows along the last axis, those of their maxima along the last but one, and so on."""
         maxima, y = [], _with(y, valid, _lowest(y))
         for axis in reversed(_axes(y)):
-            maxima.append(_windows(y, axis, self.width, torch.maximum, _lowest(y)))
+            maxima.append(_windows(y, axis, self.width, torch.maximum, _lowest(y), work))
             y = maxima[-1][-1]
         return maxima
 
-    def routed(self, of_value: Map, along: list[list[Map]]) -> Map:
+    def routed(self, of_value: Map, along: list[list[Map]], work: _Work) -> Map:
         for axis, windows in enumerate(reversed(along), 2):
-            of_value = _routed(of_value, windows, axis, torch.ge)
+            of_value = _routed(of_value, windows, axis, torch.ge, work)
         return of_value
 
 
@@ -187,21 +217,24 @@ class _Remainder:
             rest *= torch.sub(1, lost, out=lost)
         return rest
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
         """From the last erosion to the first: a few are kept, and those between are computed again."""
         step = math.isqrt(self.iterations) + 1
         kept = [*islice(_erosions(y, valid, self.iterations), None, None, step)]
-        of_value = -of_value
-        slope = torch.zeros_like(y)
+        slope, of_lost = torch.zeros_like(y), torch.empty_like(y)
         for first in reversed(range(0, self.iterations + 1, step)):
             between = [*_erosions(kept.pop(), valid, min(step, self.iterations + 1 - first))]
             for eroded, further in reversed([*pairwise(between)]):
-                along = _Dilation().along(further, valid)
-                lost = _lost(eroded, along[-1][-1], valid)
-                others = (value / (1 - lost)).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost nowhere else
-                of_lost = others.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
-                slope += _Dilation().routed(-of_lost, along)
-                slope = _Erosion().slope(eroded, valid, further, slope).add_(of_lost)
+                with work.frame():
+                    along = _Dilation().along(further, valid, work)
+                    lost = _lost(eroded, along[-1][-1], valid)
+                    torch.sub(1, lost, out=of_lost)
+                    torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: lost wholly here, nowhere else
+                    of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
+                    slope += _Dilation().routed(lost.copy_(of_lost), along, work)
+                with work.frame():
+                    before = _Erosion().slope(eroded, valid, further, slope, work)
+                    torch.sub(before, of_lost, out=slope)
         return slope
 
     def plain(self, y: Map, valid: Valid) -> Map:
@@ -237,27 +270,31 @@ def _join(extremes: Map, y: Map, axis: int, pick: Callable[..., Tensor]) -> None
         pick(out, y.narrow(axis, there, n), out=out)
 
 
-def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float) -> list[Map]:
+def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float, work: _Work) -> list[Map]:
     """The map with a border along an axis, and its extremes over windows that grow up to the width."""
-    shape = [*y.shape]
-    shape[axis] = width // 2
-    border = y.new_full((), fill).expand(shape)
-    grown, size = [torch.cat([border, y, border], axis)], 1
+    bordered = work.map([n + 2 * (width // 2) * (axis == at) for at, n in enumerate(y.shape)])
+    n, border = y.shape[axis], width // 2
+    bordered.narrow(axis, 0, border).fill_(fill)
+    bordered.narrow(axis, border, n).copy_(y)
+    bordered.narrow(axis, border + n, border).fill_(fill)
+    grown, size = [bordered], 1
     while size < width:
         step = min(size, width - size)
-        n = grown[-1].shape[axis] - step
-        grown.append(pick(grown[-1].narrow(axis, 0, n), grown[-1].narrow(axis, step, n)))
+        *_, y = grown
+        n = y.shape[axis] - step
+        out = work.map([*y.shape[:axis], n, *y.shape[axis + 1 :]])
+        grown.append(pick(y.narrow(axis, 0, n), y.narrow(axis, step, n), out=out))
         size += step
     return grown
 
 
-def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Tensor]) -> Map:
-    """The gradient of a map from that of its extremes: of two equal values the former has it."""
+def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Tensor], work: _Work) -> Map:
+    """The gradient of a map from that of its extremes, which is used up: of two equal values the former has it."""
     n = price.shape[axis]
     for before, after in reversed([*pairwise(windows)]):
         m = after.shape[axis]
         step = before.shape[axis] - m
-        slope = torch.empty_like(before)
+        slope = work.map(before.shape)
         former = slope.narrow(axis, 0, m)
         compare(before.narrow(axis, 0, m), before.narrow(axis, step, m), out=former)
         former.mul_(price)
@@ -266,11 +303,6 @@ def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Te
         slope.narrow(axis, step, m).add_(price)
         price = slope
     return price.narrow(axis, (price.shape[axis] - n) // 2, n)
-
-
-def _compared(compare: Callable[..., Tensor], one: Map, other: Map) -> Map:
-    """A comparison as ones and zeros of the same type."""
-    return compare(one, other, out=torch.empty_like(one))
 
 
 def _pool(y: Map, window: list[int]) -> Map:
