@@ -40,6 +40,12 @@ class Case:
         called = source.get("callable") if isinstance(source, dict) else None
         return [word for word in (self.name, called, self.fields.get("loss")) if isinstance(word, str)]
 
+    @property
+    def is_third_party(self) -> bool:
+        """Whether it is of a library, whose loss may have no gradient to record."""
+        source = self.fields.get("source")
+        return isinstance(source, dict) and source.get("kind") == "third-party"
+
     def matches(self, glob: str) -> bool:
         """Whether a glob of `not_offered` means this case."""
         return any(fnmatchcase(word, glob) for word in self.words)
@@ -128,7 +134,7 @@ def _files(golden: Golden, folder: Path) -> Iterator[Problem]:
             )
     for case in golden.cases:
         expected = ["logits", "target", "value"]
-        if case.fields.get("differentiable", True):
+        if case.fields.get("differentiable", not case.is_third_party):
             expected.append("grad")
         extras = case.fields.get("extras", [])
         expected += [name for name in extras if isinstance(name, str)] if isinstance(extras, list) else []

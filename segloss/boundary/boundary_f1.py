@@ -1,6 +1,5 @@
 """Boundary F1 as a loss, on soft boundaries found by dilation."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,12 +11,8 @@ from segloss.core import (
     Mask,
     Reduction,
     Value,
-    check_reduction,
-    class_range,
-    class_weight,
-    count,
+    class_reducer,
     dilation,
-    mean_over_classes,
     not_negative,
     prepare,
     soft_masks,
@@ -74,22 +69,18 @@ def boundary_f1_loss(
         tensor(0.5000)
     """
     not_negative(smooth=smooth)
-    check_reduction(reduction)
     for name, width in (("boundary_width", boundary_width), ("tolerance_width", tolerance_width)):
         if width < 1 or width % 2 == 0:
             raise ValueError(f"{name} must be an odd number of voxels, got {width}")
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask)
-    classes = slice(class_range(logits, include_background).start, None)
-    of_class = None if weight is None else class_weight(weight, logits)[classes]
+    reduce = class_reducer(x, include_background, weight, reduction)
 
-    p, g = (x.spatial(y[:, classes]) for y in soft_masks(x))
+    p, g = (x.spatial(y) for y in soft_masks(x))
     valid = None if x.valid is None else x.spatial(x.valid)
     b_p, b_g = (_rim(y, boundary_width, valid) for y in (p, g))
     precision = _sum(b_p * dilation(b_g, width=tolerance_width)) / (_sum(b_p) + smooth)
     recall = _sum(b_g * dilation(b_p, width=tolerance_width)) / (_sum(b_g) + smooth)
-    loss = 1 - 2 * precision * recall / (precision + recall + smooth)
-    counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
-    return mean_over_classes(loss, counted * (count(x) > 0), reduction, logits.dtype)
+    return reduce(1 - 2 * precision * recall / (precision + recall + smooth))
 
 
 def _rim(y: Map, width: int, valid: Tensor | None) -> Map:

@@ -14,6 +14,11 @@ def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     return g if x.valid is None else g & x.valid
 
 
+def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
+    """Where a class has a probability of more than a half, False where ignored."""
+    return predicted(x.logits.detach(), x.valid, x.activation) > 0.5
+
+
 def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"]]:
     """Predicted and true membership, zero where ignored."""
     p = predicted(x.logits, x.valid, x.activation)

@@ -1,12 +1,23 @@
 """From sums to the value of a loss: the ratio that is safe at 0/0, and the means over classes and images."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.distributed import all_sum
-from segloss.core.inputs import Inputs, Reduction, Value, check_reduction, sum_dtype
+from segloss.core.inputs import (
+    ClassWeight,
+    Inputs,
+    Reduction,
+    Value,
+    check_reduction,
+    class_range,
+    class_weight,
+    sum_dtype,
+)
 from segloss.core.overlap import Evidence
 from segloss.core.sums import count
 
@@ -78,6 +89,22 @@ def mean_over_classes(
     share = counted.sum(1)
     loss = ratio((loss * counted).sum(1), share, empty=0.0)
     return _reduced(loss, share > 0, "mean", dtype, group)
+
+
+def class_reducer(
+    x: Inputs, include_background: bool, weight: ClassWeight | None, reduction: Reduction
+) -> Callable[[Float[Tensor, "B C"]], Value]:
+    """Check how losses of images and of every class are to be reduced, and give what does it."""
+    check_reduction(reduction)
+    classes = slice(class_range(x.logits, include_background).start, None)
+    of_class = None if weight is None else class_weight(weight, x.logits)[classes]
+
+    def reduce(loss: Float[Tensor, "B C"]) -> Value:
+        loss = loss[:, classes]
+        counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
+        return mean_over_classes(loss, counted * (count(x) > 0), reduction, x.logits.dtype)
+
+    return reduce
 
 
 def _reduced(

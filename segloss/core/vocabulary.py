@@ -6,6 +6,11 @@ COMMON: dict[str, str] = {
         "Class indices, integer (B, \\*S) or (B, 1, \\*S), as in `F.cross_entropy`; or, where the loss claims it, "
         "soft or overlapping labels, floating or boolean (B, C, \\*S)."
     ),
+    "spacing": "Size of a voxel along each axis, in whose units distances are. None stands for 1.",
+    "distance": (
+        "Signed distances of the true classes, (B, C, \\*S), negative inside, from `precompute.signed_distance_map`. "
+        "None computes them, with the same result."
+    ),
     "activation": (
         '`"softmax"`, `"sigmoid"`, `"none"` (the input holds probabilities), or `"auto"`: '
         "sigmoid for C = 1 (foreground only), else softmax."

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segloss.core import LabelMap, as_weight_map, label_maps, not_negative, one_of, positive
+from segloss.core import LabelMap, as_weight_map, check_spacing, label_maps, not_negative, one_of, positive
 
 Distance = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def unet_weight_map(
     not_negative(w0=w0)
     one_of("border", border, ("background", "all"))
     labels = label_maps("instances", instances)
-    size = _sizes(spacing, labels.ndim - 1)
+    size = check_spacing(spacing, labels.ndim - 1)
     weights = np.empty(labels.shape)
     for label, out in zip(labels, weights, strict=True):
         cells, (background, foreground) = label > 0, _class_weights(class_weight, label)
@@ -75,15 +75,6 @@ def unet_weight_map(
         rise = w0 * np.exp(-((nearest + _second(label, size, NEGLIGIBLE * sigma)) ** 2) / (2 * sigma**2))
         out += rise if border == "all" else ~cells * rise
     return as_weight_map(weights, instances)
-
-
-def _sizes(spacing: Sequence[float] | None, axes: int) -> Sequence[float]:
-    """Size of a voxel along each axis."""
-    if spacing is None:
-        return [1.0] * axes
-    if len(spacing) != axes or not all(0 < step < math.inf for step in spacing):
-        raise ValueError(f"spacing must be {axes} positive numbers, one an axis, got {spacing}")
-    return spacing
 
 
 def _class_weights(

@@ -13,6 +13,7 @@ from segloss.core import (
     Mask,
     Reduction,
     Value,
+    check_spacing,
     hard_masks,
     mean_where_defined,
     not_negative,
@@ -69,7 +70,7 @@ def boundary_f1(
     axes = logits.shape[2:]
     if len(axes) == 1:
         raise ValueError(f"logits must have two or three spatial axes, got shape {tuple(logits.shape)}")
-    sampling = _sampling(spacing, len(axes))
+    sampling = check_spacing(spacing, len(axes))
     if tolerance is None:
         tolerance = 0.0075 * math.hypot(*(n * size for n, size in zip(axes, sampling, strict=True)))
     not_negative(tolerance=tolerance)
@@ -105,11 +106,3 @@ def _near(of: NDArray[np.bool_], to: NDArray[np.bool_], tolerance: float, sampli
         return 0.0
     distance = distance_transform_edt(~to, sampling=sampling)
     return float(np.mean(np.asarray(distance)[of] < tolerance))
-
-
-def _sampling(spacing: Sequence[float] | None, axes: int) -> Sequence[float]:
-    if spacing is None:
-        return (1.0,) * axes
-    if len(spacing) != axes or not all(size > 0 for size in spacing):
-        raise ValueError(f"spacing must be {axes} positive numbers, one an axis, got {spacing!r}")
-    return spacing

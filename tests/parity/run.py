@@ -45,7 +45,7 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
         return Outcome(name, "not offered", kind, reason=reason)
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         recorded: dict[str, Any] = dict(file)
-    differentiable = case.get("differentiable", True)
+    differentiable = case.get("differentiable", "grad" in recorded)
     logits = torch.from_numpy(recorded["logits"]).requires_grad_(differentiable)
     extras = {given: torch.from_numpy(recorded[given]) for given in case.get("extras", ())}
     try:
@@ -68,7 +68,7 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
 
 def not_offered(key: str, case: Case) -> str:
     """Why our functions do not reproduce a case, from the entry; empty where they should."""
-    names = (case["case"], case["loss"], case["source"]["callable"])
+    names = (case["case"], case["loss"], case["source"]["callable"] or "")
     for pattern, reason in catalog.get(key).not_offered.items():
         if any(fnmatchcase(name, pattern) for name in names):
             return reason

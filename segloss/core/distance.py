@@ -1,0 +1,327 @@
+"""Euclidean distance maps of masks, exact, and what they are computed with.
+
+A voxel's distance is that to the nearest voxel of the other side, from centre to centre: at least one step of the grid,
+inside as outside. Where a mask is empty or full there is no other side, and the distance is 0. (The common transforms
+measure to a voxel beyond the corner of the image there, or give infinity.)
+"""
+
+import importlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segloss.core.blocks import kept
+from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
+from segloss.core.masks import true_mask
+
+Masks = Bool[Tensor, "B C *S"]
+DistanceMap = Float[Tensor, "B C *S"]
+Spacing = Sequence[float]
+Side = Literal["both", "inside", "outside"]
+Backend = Literal["auto", "cupy", "edt", "scipy"]
+
+SWEEPS = 100  # Shifts of a mask up to which they are faster than scipy's transform.
+INSTALL = {"edt": 'pip install "segloss-catalog[fast]"', "cupy": "pip install cupy-cuda12x"}
+
+_BACKEND: ContextVar[Backend] = ContextVar("backend", default="auto")
+
+
+def distance_map(
+    masks: Masks,
+    *,
+    spacing: Spacing | None = None,
+    side: Side = "both",
+    valid: Bool[Tensor, "B 1 *S"] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> DistanceMap:
+    """The distance of each voxel to the nearest voxel of the other side of its mask, (B, C, *S), without gradient.
+
+    Args:
+        masks: One mask an image and class, boolean.
+        spacing: Size of a voxel along each axis, in whose units the distances are. None stands for 1.
+        side: Which voxels have a distance, 0 elsewhere: those of the mask, `"inside"`, those that are not of the mask,
+            `"outside"`, which is the distance to the mask, or all.
+        valid: Voxels that are known; the others are on neither side and have the distance 0.
+        dtype: Type of the map.
+    """
+    if not isinstance(masks, Tensor):
+        raise TypeError(f"masks must be a tensor, got {type(masks).__name__}")
+    if masks.dtype != torch.bool or not 3 <= masks.ndim <= 5:
+        shape = tuple(masks.shape)
+        raise ValueError(
+            f"masks must be boolean (B, C, *S) with one to three spatial axes, got {masks.dtype} of shape {shape}"
+        )
+    one_of("side", side, ("both", "inside", "outside"))
+    masks = masks if valid is None else masks & valid
+    return _distances(masks, valid, check_spacing(spacing, masks.ndim - 2), side, dtype)
+
+
+def signed_distance_map(
+    masks: Masks,
+    *,
+    spacing: Spacing | None = None,
+    valid: Bool[Tensor, "B 1 *S"] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> DistanceMap:
+    """`distance_map` of both sides, negative inside: it jumps from minus to plus a step and is nowhere 0.
+
+    Only where a mask is empty or full is it 0, everywhere.
+    """
+    distance = distance_map(masks, spacing=spacing, valid=valid, dtype=dtype)
+    return torch.where(masks, -distance, distance)
+
+
+def signed_distance(
+    x: Inputs, spacing: Spacing | None = None, distance: DistanceMap | None = None, *, background: bool = True
+) -> Float[Tensor, "B C N"]:
+    """The signed distances of the true classes, 0 where ignored: those given, once checked, else computed.
+
+    Without `background` those of channel 0 are left out, as 0.
+    """
+    size = check_spacing(spacing, len(x.shape) - 2)
+    if distance is not None:
+        return flat_distance(distance, x)
+    masks = true_mask(x)
+    return torch.where(masks, -1, 1) * mask_distance(masks, x, size, background=background)
+
+
+def mask_distance(
+    masks: Bool[Tensor, "B C N"],
+    x: Inputs,
+    spacing: Spacing | None = None,
+    *,
+    side: Side = "both",
+    background: bool = True,
+) -> Float[Tensor, "B C N"]:
+    """`distance_map` of masks laid flat like `x`, whose ignored voxels are on no side."""
+    if not background:
+        masks = masks & (torch.arange(masks.shape[1], device=masks.device) > 0).view(-1, 1)
+    valid = None if x.valid is None else x.spatial(x.valid)
+    dtype = compute_dtype(x.logits.dtype)
+    return distance_map(x.spatial(masks), spacing=spacing, side=side, valid=valid, dtype=dtype).flatten(2)
+
+
+def flat_distance(distance: DistanceMap, x: Inputs) -> Float[Tensor, "B C N"]:
+    """A given map, checked and laid flat, 0 where ignored and without gradient."""
+    if not isinstance(distance, Tensor):
+        raise TypeError(f"distance must be a tensor, got {type(distance).__name__}")
+    if not distance.is_floating_point():
+        raise ValueError(f"distance must be floating, got {distance.dtype}")
+    if distance.shape != x.shape:
+        raise ValueError(f"distance must have the shape of logits, {tuple(x.shape)}, got {tuple(distance.shape)}")
+    if distance.device != x.logits.device:
+        raise ValueError(f"distance is on {distance.device}, but logits are on {x.logits.device}")
+    flat = kept(distance.detach().flatten(2).to(compute_dtype(x.logits.dtype)), x.valid)
+    if can_look_at(flat) and not math.isfinite(flat.sum()) and not bool(flat.isfinite().all()):
+        raise ValueError("distance must hold finite numbers")
+    return flat
+
+
+def check_spacing(spacing: Spacing | None, axes: int) -> tuple[float, ...]:
+    """Size of a voxel along each axis, 1 where none is given."""
+    if spacing is None:
+        return (1.0,) * axes
+    if isinstance(spacing, int | float | str):
+        raise TypeError(f"spacing must be a sequence of {axes} numbers, one an axis, got {spacing!r}")
+    size = tuple(float(step) for step in spacing)
+    if len(size) != axes or not all(0 < step < math.inf for step in size):
+        raise ValueError(f"spacing must be {axes} positive numbers, one an axis, got {spacing}")
+    return size
+
+
+@contextmanager
+def distance_backend(name: Backend) -> Iterator[None]:
+    r"""Choose what distance maps are computed with, within a `with` block.
+
+    All give the same distances. `"scipy"` is always there; `"edt"` is several times faster, on the CPU; `"cupy"`
+    computes on the GPU. `"auto"` takes cupy for tensors on a GPU, else edt, where they are installed, else scipy.
+    The choice holds in the current thread, and in processes forked from it.
+
+    Args:
+        name: `"auto"`, `"cupy"`, `"edt"` or `"scipy"`.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: If `name` is none of these.
+        ImportError: If what is chosen is not installed.
+
+    References:
+        None.
+
+    Examples:
+        >>> masks = torch.tensor([[[False, True, True, False, False]]])
+        >>> with distance_backend("scipy"):
+        ...     distance_map(masks)
+        tensor([[[1., 1., 1., 1., 2.]]])
+    """
+    one_of("name", name, ("auto", "cupy", "edt", "scipy"))
+    if name in INSTALL:
+        required(name)
+    token = _BACKEND.set(name)
+    try:
+        yield
+    finally:
+        _BACKEND.reset(token)
+
+
+def required(package: str) -> Any:
+    """A package that computes distances, or how to install it."""
+    found = _imported(package)
+    if found is None:
+        raise ImportError(f"{package} is not installed; get it with {INSTALL[package]}")
+    return found
+
+
+@cache
+def _imported(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        return None
+
+
+def _backend(device: torch.device) -> str:
+    name = _BACKEND.get()
+    if name != "auto":
+        return name
+    if device.type == "cuda" and _imported("cupy"):
+        return "cupy"
+    return "edt" if _imported("edt") else "scipy"
+
+
+@torch.library.custom_op("segloss::distances", mutates_args=())
+def _distances(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
+    """One operator to a compiler, which cannot look into it."""
+    backend = _backend(masks.device)
+    squared = torch.zeros(masks.shape, dtype=dtype, device=masks.device if backend == "cupy" else "cpu")
+    if backend == "cupy":
+        _on_gpu(masks, valid, size, side, squared)
+    else:
+        _on_cpu(masks.cpu(), None if valid is None else valid.cpu(), size, side, squared, backend)
+    return squared.sqrt_().to(masks.device)
+
+
+@_distances.register_fake
+def _(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
+    return masks.new_empty(masks.shape, dtype=dtype)
+
+
+def _on_cpu(
+    masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor, backend: str
+) -> None:
+    depths = _edt if backend == "edt" else _scipy
+    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
+        known = None if valid is None or valid[image].all() else valid[image, 0]
+        for channel, (mask, d) in enumerate(zip(channels, out, strict=True)):
+            if mask.all() or not mask.any():
+                continue
+            if channel == 1 and len(channels) == 2 and side == "both" and known is None and (mask != channels[0]).all():
+                d.copy_(out[0])
+            elif backend == "edt" and side == "both" and known is None:
+                d.copy_(_edt(mask.to(torch.uint8) + 1, size, d.dtype))
+            else:
+                for here, there, name in _sides(mask, known):
+                    if side in (name, "both") and there.any():
+                        d += depths(~there, size, d.dtype).mul_(here)
+
+
+def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor, str]]:
+    """Inside and outside: the voxels on this side, those on the other, and what this one is called."""
+    rest = ~mask if known is None else known & ~mask
+    yield mask, rest, "inside"
+    yield rest, mask, "outside"
+
+
+def _edt(labels: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """Squared distances to the nearest voxel of another label, of every label but 0: both sides take one pass."""
+    import edt
+
+    steps = size if len(size) > 1 else size[0]
+    found = edt.edtsq(labels.contiguous().numpy(), anisotropy=steps, parallel=torch.get_num_threads())
+    return torch.from_numpy(found).to(dtype)
+
+
+def _scipy(mask: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """Squared distances inside of a mask; the nearest voxel outside touches the box around it."""
+    from scipy.ndimage import distance_transform_cdt, find_objects
+
+    away = mask.contiguous().numpy()
+    (found,) = find_objects(away.view(np.uint8))
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
+    inside = away[box]
+    steps: Any = distance_transform_cdt(inside, "chessboard")
+    reach = int(steps.max()) * math.hypot(*size)
+    sweeps = [min(n - 1, int(reach / step)) for n, step in zip(inside.shape, size, strict=True)]
+    out = torch.zeros(mask.shape, dtype=dtype)
+    if sum(sweeps) <= SWEEPS:
+        out[box] = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
+    else:
+        out[box] = _transformed(inside, size, dtype)
+    return out
+
+
+def _swept(mask: Tensor, size: Sequence[float], sweeps: Sequence[int], reach: float, dtype: torch.dtype) -> Tensor:
+    """Squared distances, none above `reach`, by the minimum over shifts along one axis after the other."""
+    d = torch.where(mask, reach**2, 0.0).to(dtype)
+    work = torch.empty_like(d)
+    for axis, (n, step, sweep) in enumerate(zip(d.shape, size, sweeps, strict=True)):
+        before = d.clone()
+        for k in range(1, sweep + 1):
+            for to, start in ((k, 0), (0, k)):
+                here, there, moved = (x.narrow(axis, at, n - k) for x, at in ((d, to), (before, start), (work, 0)))
+                torch.minimum(here, torch.add(there, (k * step) ** 2, out=moved), out=here)
+    return d
+
+
+def _transformed(mask: NDArray[np.bool_], size: Sequence[float], dtype: torch.dtype) -> Tensor:
+    from scipy.ndimage import distance_transform_edt
+
+    nearest: Any = distance_transform_edt(mask, sampling=size, return_distances=False, return_indices=True)
+    out = torch.zeros(mask.shape, dtype=dtype)
+    for axis, (index, step) in enumerate(zip(torch.from_numpy(nearest), size, strict=True)):
+        own = torch.arange(out.shape[axis], dtype=index.dtype).view(-1, *[1] * (out.ndim - 1 - axis))
+        out += (index.sub_(own).to(dtype) * step).square_()
+    return out
+
+
+def _on_gpu(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor) -> None:
+    """Nothing is waited for: masks without another side are dealt with at the end."""
+    cupy = required("cupy")
+    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
+        for mask, d in zip(channels, out, strict=True):
+            for here, there, name in _sides(mask, None if valid is None else valid[image, 0]):
+                if side in (name, "both"):
+                    d += torch.where(here & there.any() & mask.any(), _cupy(cupy, ~there, size).to(d.dtype), 0)
+
+
+def _cupy(cupy: Any, mask: Tensor, size: Sequence[float]) -> Tensor:
+    """Squared distances inside of a mask; cupy has no transform of a line, so that a line is taken twice."""
+    from cupyx.scipy.ndimage import distance_transform_edt  # pyright: ignore[reportMissingImports]
+
+    line = len(size) == 1
+    plane, steps = (mask.expand(2, -1), (1.0, *size)) if line else (mask, tuple(size))
+    with _where(cupy, mask):
+        found = distance_transform_edt(cupy.asarray(plane), sampling=steps, float64_distances=True)
+        depths = torch.as_tensor(cupy.asnumpy(found) if mask.device.type == "cpu" else found)
+    return depths.square()[0 if line else ...]
+
+
+@contextmanager
+def _where(cupy: Any, mask: Tensor) -> Iterator[None]:
+    """The GPU of a mask, and the stream that is in use on it."""
+    if mask.device.type == "cpu":
+        yield
+        return
+    with cupy.cuda.Device(mask.device.index), cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+        yield
