@@ -7,6 +7,18 @@ from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.distance import Backend as Backend
+from segloss.core.distance import DistanceMap as DistanceMap
+from segloss.core.distance import Masks as Masks
+from segloss.core.distance import Side as Side
+from segloss.core.distance import Spacing as Spacing
+from segloss.core.distance import check_spacing as check_spacing
+from segloss.core.distance import distance_backend as distance_backend
+from segloss.core.distance import distance_map as distance_map
+from segloss.core.distance import flat_distance as flat_distance
+from segloss.core.distance import mask_distance as mask_distance
+from segloss.core.distance import signed_distance as signed_distance
+from segloss.core.distance import signed_distance_map as signed_distance_map
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
 from segloss.core.inputs import Absent as Absent
@@ -33,6 +45,7 @@ from segloss.core.label_maps import LabelMap as LabelMap
 from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
 from segloss.core.masks import hard_masks as hard_masks
+from segloss.core.masks import predicted_mask as predicted_mask
 from segloss.core.masks import soft_masks as soft_masks
 from segloss.core.masks import true_mask as true_mask
 from segloss.core.morphology import dilation as dilation
@@ -40,6 +53,7 @@ from segloss.core.morphology import erosion as erosion
 from segloss.core.morphology import hard_skeleton as hard_skeleton
 from segloss.core.morphology import opening as opening
 from segloss.core.morphology import soft_skeleton as soft_skeleton
+from segloss.core.morphology import thinned as thinned
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
@@ -47,6 +61,7 @@ from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.pointwise import pointwise as pointwise
+from segloss.core.reduce import class_reducer as class_reducer
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
@@ -54,6 +69,7 @@ from segloss.core.reduce import over_images as over_images
 from segloss.core.reduce import over_voxels as over_voxels
 from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
+from segloss.core.sums import class_sums as class_sums
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.weight_map import WeightMap as WeightMap
