@@ -9,6 +9,7 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import topology as topology
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.boundary import boundary_loss as boundary_loss
 from segloss.boundary import boundary_schedule as boundary_schedule
@@ -55,6 +56,7 @@ from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import BoundaryLoss as BoundaryLoss
+from segloss.modules import CenterlineBoundaryDiceLoss as CenterlineBoundaryDiceLoss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
@@ -85,6 +87,9 @@ from segloss.modules import MarginalExclusionLoss as MarginalExclusionLoss
 from segloss.modules import NoiseRobustDiceLoss as NoiseRobustDiceLoss
 from segloss.modules import PenalisedGeneralisedDiceLoss as PenalisedGeneralisedDiceLoss
 from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificityLoss
+from segloss.modules import SkeletonRecallLoss as SkeletonRecallLoss
+from segloss.modules import SoftClDiceLoss as SoftClDiceLoss
+from segloss.modules import SoftDiceClDiceLoss as SoftDiceClDiceLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
@@ -109,5 +114,10 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.topology import centerline_boundary_dice_loss as centerline_boundary_dice_loss
+from segloss.topology import skeleton_recall_loss as skeleton_recall_loss
+from segloss.topology import soft_cldice_loss as soft_cldice_loss
+from segloss.topology import soft_dice_cldice_loss as soft_dice_cldice_loss
+from segloss.topology import tubed_skeleton as tubed_skeleton
 
 __version__ = "0.1.0"

@@ -13,11 +13,9 @@ from functools import reduce
 from itertools import islice, pairwise, product
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
@@ -50,13 +48,26 @@ def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
     return 1 - _run(_Remainder(iterations), y, valid)
 
 
-def hard_skeleton(y: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The centre lines of a mask (*S) of two or three axes, thinned by scikit-image."""
+@torch.library.custom_op("segloss::hard_skeleton", mutates_args=())
+def hard_skeleton(masks: Tensor) -> Tensor:
+    """The centre lines of masks (B, C, *S) of two or three axes, thinned by scikit-image on the CPU, without gradient.
+
+    One operator to a compiler, which cannot look into it.
+    """
     try:
         from skimage.morphology import skeletonize
     except ImportError as error:
         raise ImportError('skeletons need scikit-image: pip install "segloss-catalog[skeleton]"') from error
-    return np.asarray(skeletonize(y), dtype=bool)
+    lines = torch.zeros(masks.shape, dtype=torch.bool)
+    for mask, line in zip(masks.cpu().flatten(0, 1), lines.flatten(0, 1), strict=True):
+        if mask.any():
+            line[:] = torch.from_numpy(skeletonize(mask.numpy())) > 0
+    return lines.to(masks.device)
+
+
+@hard_skeleton.register_fake
+def _(masks: Tensor) -> Tensor:
+    return torch.empty_like(masks)
 
 
 def thinned(masks: Bool[Tensor, "B C *S"], iterations: int = 5) -> Bool[Tensor, "B C *S"]:

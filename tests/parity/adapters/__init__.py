@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tests.parity.adapters import boundary, compound, distribution, region, supervision
+from tests.parity.adapters import boundary, compound, distribution, region, supervision, topology
 from tests.parity.adapters.words import Adapter, Case, Words
 
 ADAPTERS: dict[str, Adapter] = (
-    region.ADAPTERS | distribution.ADAPTERS | boundary.ADAPTERS | compound.ADAPTERS | supervision.ADAPTERS
+    region.ADAPTERS
+    | distribution.ADAPTERS
+    | boundary.ADAPTERS
+    | compound.ADAPTERS
+    | supervision.ADAPTERS
+    | topology.ADAPTERS
 )
 
 
