@@ -1473,8 +1473,6 @@ class SkeletonRecallLoss(Loss):
         *,
         smooth: float = 1e-5,
         activation: Activation = "auto",
-        weight: ClassWeight | None = None,
-        absent: Absent = "smooth",
         ignore_index: int | None = None,
         batch: bool = False,
         group: ProcessGroup | None = None,
@@ -1484,8 +1482,6 @@ class SkeletonRecallLoss(Loss):
         super().__init__(
             smooth=smooth,
             activation=activation,
-            weight=weight,
-            absent=absent,
             ignore_index=ignore_index,
             batch=batch,
             group=group,

@@ -151,7 +151,7 @@ def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
 
 
 class _Rows(Function):
-    """An operation, on a few images or channels at a time; its gradient recomputes what lies between input and value."""
+    """An operation, on a few images or channels at a time; its gradient computes what lies in between again."""
 
     @staticmethod
     def forward(y: Map, valid: Valid, operation: _Operation) -> Map:

@@ -1,4 +1,4 @@
-"""Overlap of masks with each other's centre lines, weighted by the distance to the boundary."""
+"""Overlap of masks with each other's centre lines, weighted by distances to the boundary."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -72,7 +72,8 @@ def centerline_boundary_dice_loss(
         smooth: The constant $s$.
 
     Returns:
-        A scalar from 0 to 1, or with `reduction="none"` one loss an image, (B,); (1,) with `batch`.
+        A scalar of at most 1, or with `reduction="none"` one loss an image, (B,); (1,) with `batch`. It is 0 at the
+        truth, and can be negative where a predicted centre line runs beside the true one.
 
     Raises:
         ValueError: If `weighting` or `thinning` is none of these words, `iterations` or `smooth` is negative, or an
@@ -87,7 +88,7 @@ def centerline_boundary_dice_loss(
         >>> logits = 40.0 * target[:, None] - 20
         >>> logits[..., 4] = -20.0
         >>> centerline_boundary_dice_loss(logits, target, smooth=0.0)
-        tensor(0.1111)
+        tensor(0.2500)
     """
     one_of("weighting", weighting, ("boundary", "mask", "none"))
     one_of("thinning", thinning, ("morphological", "topological"))
@@ -136,10 +137,8 @@ def _foreground(
 
 def _weighted(y: Map, masks: Masks, thinning: Thinning, iterations: int, valid: Masks | None) -> _Weighted:
     masks = masks if valid is None else masks & valid
-    if thinning == "topological":
-        s = thinned(masks)
-    else:
-        s = soft_skeleton(masks.to(torch.uint8), iterations, valid) > 0
+    by_openings = thinning == "morphological"
+    s = soft_skeleton(masks.to(torch.uint8), iterations, valid) > 0 if by_openings else thinned(masks)
     d = distance_map(masks, side="inside", valid=valid, dtype=y.dtype)
     r = d * s
     r_max = r.flatten(1).amax(1).clamp(min=1).view(-1, *[1] * (y.ndim - 1))

@@ -95,7 +95,8 @@ def soft_dice_cldice_loss(
 ) -> Value:
     r"""The soft Dice loss and the soft clDice loss in shares that add up to one.
 
-    $$L = (1 - \alpha) \Big(1 - \frac{2 \sum_{i,c} p_{ic} g_{ic} + s_D}{\sum_{i,c} p_{ic} + \sum_{i,c} g_{ic} + s_D}\Big)
+    $$L = (1 - \alpha)
+    \Big(1 - \frac{2 \sum_{i,c} p_{ic} g_{ic} + s_D}{\sum_{i,c} p_{ic} + \sum_{i,c} g_{ic} + s_D}\Big)
     + \alpha\, L_{clDice}$$
 
     Sums over the voxels $i$ and the classes $c$ of an image; $L_{clDice}$ is that of `soft_cldice_loss`.

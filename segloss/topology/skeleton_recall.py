@@ -5,9 +5,7 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from segloss.core import (
-    Absent,
     Activation,
-    ClassWeight,
     HardLabels,
     Inputs,
     LabelMap,
@@ -27,6 +25,8 @@ from segloss.core import (
     ratio,
 )
 
+Tubes = Integer[Tensor, "B *S"]
+
 
 def skeleton_recall_loss(
     logits: Logits,
@@ -35,8 +35,6 @@ def skeleton_recall_loss(
     skeleton: LabelMap | None = None,
     smooth: float = 1e-5,
     activation: Activation = "auto",
-    weight: ClassWeight | None = None,
-    absent: Absent = "smooth",
     ignore_index: int | None = None,
     mask: Mask | None = None,
     batch: bool = False,
@@ -88,13 +86,11 @@ def skeleton_recall_loss(
     k = _of_target(x) if skeleton is None else _given(skeleton, x)
     valid = None if x.valid is None else x.spatial(x.valid)
     foreground = logits.shape[1] == 1
-    e = evidence(logits, k, activation, foreground, weight, absent, None, valid, batch, group, reduction)
+    e = evidence(logits, k, activation, foreground, None, "smooth", None, valid, batch, group, reduction)
     return over_classes(1 - ratio(e.tp + smooth, e.g + smooth, empty=0.0), e)
 
 
-def tubed_skeleton(
-    target: LabelMap, *, radius: int = 2, ignore_index: int | None = None
-) -> Integer[Tensor, "B *S"]:
+def tubed_skeleton(target: LabelMap, *, radius: int = 2, ignore_index: int | None = None) -> Tubes:
     r"""The centre line of the foreground, thickened to a tube, with the label of each of its voxels.
 
     $$k = t \odot \delta^r(\mathrm{skeletonize}(t > 0))$$
@@ -123,7 +119,7 @@ def tubed_skeleton(
         >>> target = torch.zeros(1, 7, 9, dtype=torch.long)
         >>> target[:, 2:5, 1:8] = 2
         >>> tubed_skeleton(target, radius=0)[0, 3]
-        tensor([0, 0, 2, 2, 2, 2, 2, 0, 0])
+        tensor([0, 2, 2, 2, 2, 2, 0, 0, 0])
     """
     not_negative(radius=radius)
     if ignore_index is not None and isinstance(target, Tensor):
