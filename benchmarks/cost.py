@@ -32,6 +32,7 @@ def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     for name in dir(segloss):
         if name.endswith("_loss") and name != "lovasz_hinge_loss":
             losses[name] = getattr(segloss, name)
+    losses["soft_cldice_loss, 3 iterations"] = partial(segloss.soft_cldice_loss, iterations=3)
     try:
         import kornia.losses
 
@@ -46,6 +47,7 @@ def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         for name, loss in (
             ("DiceLoss", monai.losses.DiceLoss),
             ("GeneralizedDiceLoss", monai.losses.GeneralizedDiceLoss),
+            ("SoftclDiceLoss", partial(monai.losses.SoftclDiceLoss, iter_=3)),
         ):
             criterion = loss(softmax=True, to_onehot_y=True)
             losses[f"monai {name}"] = lambda x, y, criterion=criterion: criterion(x, y[:, None])

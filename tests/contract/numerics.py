@@ -82,9 +82,9 @@ def second_derivative_is_right_or_refused(loss: Loss, case: Case) -> None:
 
 
 def apart(case: Case) -> Case:
-    """The case with no two logits closer than ten steps, so that a step does not change their order."""
-    rank = case.logits.flatten().argsort().argsort().view_as(case.logits)
-    return case.replace(logits=case.logits + 10 * STEP * rank)
+    """The case with no two logits closer than ten steps, of either sign, so that a step does not change their order."""
+    rank = case.logits.abs().flatten().argsort().argsort().view_as(case.logits)
+    return case.replace(logits=case.logits + 10 * STEP * rank * case.logits.sign())
 
 
 def directions(case: Case, number: int) -> Tensor:
