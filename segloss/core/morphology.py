@@ -71,10 +71,11 @@ def _(masks: Tensor) -> Tensor:
 
 
 def thinned(masks: Bool[Tensor, "B C *S"], iterations: int = 5) -> Bool[Tensor, "B C *S"]:
-    """The centre lines of masks, peeled off evenly and without a change of topology, by Menten et al. (ICCV 2023).
+    """The centre lines of masks, peeled off evenly at constant Euler characteristic, by Menten et al. (ICCV 2023).
 
     A voxel goes if the Euler characteristic of the background does not change with it, unless it has at most one
-    neighbour. Voxels are looked at in turns, in which no two of them are neighbours.
+    neighbour. Voxels are looked at in turns, in which no two of them are neighbours. In a plane pieces and holes stay
+    as they are; in 3D a piece and a cavity can come or go at once.
     """
     d = masks.ndim - 2
     size, rim = [n + 2 for n in masks.shape[2:]], [1, 1] * d

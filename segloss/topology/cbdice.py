@@ -60,14 +60,15 @@ def centerline_boundary_dice_loss(
     \sigma = \Big(\frac{R_m - R + 1}{R_m}\Big)^k S\, v$$
 
     with $k = 2$ in 3D and else $k = 1$, so that thin branches count more; $\kappa(a, b)$ is $a$ where $b = 0$ and else
-    $b$. Sums over the voxels $i$ of an image. Distances and centre lines carry no gradient: it comes from the factors
-    $p$. All foreground classes count as one, with $p = \sigma(\max_{c > 0} z_c - z_0)$ of the logits $z$.
+    $b$. Sums over the voxels $i$ of an image. All foreground classes count as one: $p$ is the sigmoid of
+    $\max_{c > 0} z_c - z_0$ of the logits $z$. Distances and centre lines carry no gradient. It comes from the factors
+    $p$, and only where $p > 1/2$, since elsewhere they are multiplied by 0.
 
     Args:
         weighting: `"boundary"` for the formula; `"mask"` for cl-M-Dice, where $\sigma = S v$; `"none"` for clDice with
             these centre lines, where $\delta = v$ and the denominators are the sums of $\sigma = S v$.
-        thinning: How the centre lines are found: by openings, as in `soft_cldice_loss`, or by peeling off voxels while
-            the topology stays, at most five layers.
+        thinning: How the centre lines are found: by openings, as in `soft_cldice_loss`, or by peeling off at most five
+            layers of voxels at constant Euler characteristic, which in 2D keeps pieces and holes.
         iterations: Number of erosions of the morphological centre line.
         smooth: The constant $s$.
 
