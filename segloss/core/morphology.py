@@ -78,38 +78,35 @@ def thinned(masks: Bool[Tensor, "B C *S"], iterations: int = 5) -> Bool[Tensor, 
     as they are; in 3D a piece and a cavity can come or go at once.
     """
     d = masks.ndim - 2
-    size, rim = [n + 2 for n in masks.shape[2:]], [1, 1] * d
-    y = F.pad(masks, rim)
+    y, box = F.pad(masks, [1, 1] * d), torch.ones(1, 1, *[3] * d, device=masks.device)
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[d - 1]
     for _ in range(iterations):
-        box = torch.ones(1, 1, *[3] * d, device=y.device)
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[d - 1]
         tips = (convolve(y.flatten(0, 1).unsqueeze(1).float(), box, padding=1) <= 2).view_as(y)
         for turn in product((0, 1), repeat=d):
-            offset = turn[::-1]
-            background = F.pad(~y, rim, value=True)
-
-            def beside(shift: Sequence[int], offset: Sequence[int] = offset, of: Tensor = background) -> Tensor:
-                ends = zip(offset, shift, size, strict=True)
-                return of[(..., *(slice(1 + o + s, 1 + n + s, 2) for o, s, n in ends))]
-
-            at = (..., *(slice(o, None, 2) for o in offset))
-            y[at] &= tips[at] | (_euler_change(beside, d) != 0)
+            first = turn[::-1]
+            at = (..., *(slice(n, None, 2) for n in first))
+            y[at] &= tips[at] | (_euler_change(y, first) != 0)
     return y[(..., *[slice(1, -1)] * d)]
 
 
-def _euler_change(beside: Callable[[Sequence[int]], Tensor], d: int) -> Tensor:
-    """How the Euler characteristic of the background changes where a voxel joins it: edges, squares and cubes count."""
-    change = torch.ones_like(beside([0] * d), dtype=torch.int8)
-    for corner in product((-1, 0, 1), repeat=d):
-        if not any(corner):
-            continue
-        whole = torch.ones_like(change, dtype=torch.bool)
-        for part in product((0, 1), repeat=d):
-            shift = [c * p for c, p in zip(corner, part, strict=True)]
-            if any(shift):
-                whole &= beside(shift)
-        change += whole.to(torch.int8) * (-1) ** sum(map(abs, corner))
-    return change
+def _euler_change(y: Bool[Tensor, "B C *S"], first: Sequence[int]) -> Shaped[Tensor, "B C *T"]:
+    """How the Euler characteristic of the background changes where a voxel joins it, for every other voxel.
+
+    It is 1 for the voxel, minus the edges, plus the squares, minus the cubes that it completes.
+    """
+    background = F.pad(~y, [1, 1] * len(first), value=True)
+
+    def beside(shift: Sequence[int]) -> Tensor:
+        ends = zip(first, shift, y.shape[2:], strict=True)
+        return background[(..., *(slice(1 + at + by, 1 + n + by, 2) for at, by, n in ends))]
+
+    change = 1
+    for corner in product((-1, 0, 1), repeat=len(first)):
+        parts = [[c * p for c, p in zip(corner, part, strict=True)] for part in product((0, 1), repeat=len(first))]
+        others = [beside(part) for part in parts if any(part)]
+        if others:
+            change = change + reduce(torch.logical_and, others).to(torch.int8) * (-1) ** sum(map(abs, corner))
+    return torch.as_tensor(change)
 
 
 class _Work:
