@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice, pairwise, product
+from itertools import pairwise, product
 from typing import Any, Protocol
 
 import torch
@@ -136,7 +136,7 @@ class _Work:
 class _Operation(Protocol):
     """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
 
-    def value(self, y: Map, valid: Valid) -> Map: ...
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map: ...
     def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map: ...
     def plain(self, y: Map, valid: Valid) -> Map: ...
 
@@ -153,9 +153,10 @@ class _Rows(Function):
 
     @staticmethod
     def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
-        out = torch.empty_like(y)
+        out, work = torch.empty_like(y), _Work(y)
         for at in _rows(y):
-            out[at] = operation.value(y[at], None if valid is None else valid[at[0]])
+            with work.frame():
+                out[at] = operation.value(y[at], None if valid is None else valid[at[0]], work)
         return out
 
     @staticmethod
@@ -190,12 +191,8 @@ def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
 
 @dataclass(frozen=True)
 class _Erosion:
-    def value(self, y: Map, valid: Valid) -> Map:
-        y = _with(y, valid, _highest(y))
-        least = y.clone()
-        for axis in _axes(y):
-            _join(least, y, axis, torch.minimum)
-        return least
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        return _eroded(y, valid, work.map(y.shape))
 
     def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
         y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
@@ -226,12 +223,12 @@ class _Erosion:
 class _Dilation:
     width: int = 3
 
-    def value(self, y: Map, valid: Valid) -> Map:
-        y = _with(y, valid, _lowest(y))
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        y, free = _with(y, valid, _lowest(y)), [work.map(y.shape), work.map(y.shape)]
         for axis in [*_axes(y)] * (self.width // 2):
-            largest = y.clone()
+            largest = free[0].copy_(y)
             _join(largest, y, axis, torch.maximum)
-            y = largest
+            y, free = largest, free[::-1]
         return y
 
     def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
@@ -260,32 +257,52 @@ class _Remainder:
 
     iterations: int
 
-    def value(self, y: Map, valid: Valid) -> Map:
-        rest = torch.ones_like(y)
-        for eroded, further in pairwise(_erosions(y, valid, self.iterations + 1)):
-            lost = _lost(eroded, _Dilation().value(further, valid), valid)
-            rest *= torch.sub(1, lost, out=lost)
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        rest, eroded, free = work.map(y.shape).fill_(1), y, [work.map(y.shape), work.map(y.shape)]
+        for _ in range(self.iterations + 1):
+            further = _eroded(eroded, valid, free[0])
+            with work.frame():
+                lost = _lost(eroded, _Dilation().value(further, valid, work), valid)
+                rest *= torch.sub(1, lost, out=lost)
+            eroded, free = further, free[::-1]
         return rest
 
     def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
         """From the last erosion to the first: a few are kept, and those between are computed again."""
-        step = math.isqrt(self.iterations) + 1
-        kept = [*islice(_erosions(y, valid, self.iterations), None, None, step)]
-        slope, of_lost = torch.zeros_like(y), torch.empty_like(y)
+        step = max(math.isqrt(self.iterations) + 1, 5)
+        kept = [y]
+        for _ in range(self.iterations // step):
+            with work.frame():
+                kept.append(_erosions(kept[-1], valid, step, work)[-1].clone())
+        slope, of_lost = work.map(y.shape).zero_(), work.map(y.shape)
         for first in reversed(range(0, self.iterations + 1, step)):
-            between = [*_erosions(kept.pop(), valid, min(step, self.iterations + 1 - first))]
-            for eroded, further in reversed([*pairwise(between)]):
-                with work.frame():
-                    along = _Dilation().along(further, valid, work)
-                    lost = _lost(eroded, along[-1][-1], valid)
-                    torch.sub(1, lost, out=of_lost)
-                    torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: lost wholly here, nowhere else
-                    of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
-                    slope += _Dilation().routed(lost.copy_(of_lost), along, work)
-                with work.frame():
-                    before = _Erosion().slope(eroded, valid, further, slope, work)
-                    torch.sub(before, of_lost, out=slope)
+            with work.frame():
+                between = _erosions(kept.pop(), valid, min(step, self.iterations + 1 - first), work)
+                for eroded, further in reversed([*pairwise(between)]):
+                    self._pull(eroded, further, valid, value, of_value, slope, of_lost, work)
         return slope
+
+    def _pull(
+        self,
+        eroded: Map,
+        further: Map,
+        valid: Valid,
+        value: Map,
+        of_value: Map,
+        slope: Map,
+        of_lost: Map,
+        work: _Work,
+    ) -> None:
+        """Pull the slope with respect to an erosion back to the one before, in place."""
+        with work.frame():
+            along = _Dilation().along(further, valid, work)
+            lost = _lost(eroded, along[-1][-1], valid)
+            torch.sub(1, lost, out=of_lost)
+            torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost once
+            of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
+            slope += _Dilation().routed(lost.copy_(of_lost), along, work)
+        with work.frame():
+            torch.sub(_Erosion().slope(eroded, valid, further, slope, work), of_lost, out=slope)
 
     def plain(self, y: Map, valid: Valid) -> Map:
         rest = torch.ones_like(y)
@@ -297,12 +314,20 @@ class _Remainder:
         return rest
 
 
-def _erosions(y: Map, valid: Valid, number: int) -> Iterator[Map]:
+def _eroded(y: Map, valid: Valid, out: Map) -> Map:
+    y = _with(y, valid, _highest(y))
+    out.copy_(y)
+    for axis in _axes(y):
+        _join(out, y, axis, torch.minimum)
+    return out
+
+
+def _erosions(y: Map, valid: Valid, number: int, work: _Work) -> list[Map]:
     """The map, and what is left of it after each erosion."""
-    yield y
+    found = [y]
     for _ in range(number):
-        y = _Erosion().value(y, valid)
-        yield y
+        found.append(_eroded(found[-1], valid, work.map(y.shape)))
+    return found
 
 
 def _lost(y: Map, opened: Map, valid: Valid) -> Map:
