@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -87,10 +86,10 @@ def hausdorff_dt_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    true = true_mask(x)
+    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
     price = _distance(true, x, side, spacing, distance, include_background).pow_(alpha)
-    if not one_sided:
-        price += _distance(predicted_mask(x), x, side, spacing, None, include_background).pow_(alpha)
+    if predicted is not None:
+        price += _distance(predicted, x, side, spacing, None, include_background).pow_(alpha)
     return reduce(ratio(integral(x, _PricedError(true, price)), count(x), empty=0.0))
 
 

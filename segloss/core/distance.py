@@ -279,12 +279,16 @@ def _scipy(mask: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
     inside = away[box]
     steps: Any = distance_transform_cdt(inside, "chessboard")
     reach = int(steps.max()) * math.hypot(*size)
+    del steps
     sweeps = [min(n - 1, int(reach / step)) for n, step in zip(inside.shape, size, strict=True)]
-    out = torch.zeros(mask.shape, dtype=dtype)
     if sum(sweeps) <= SWEEPS:
-        out[box] = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
+        found = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
     else:
-        out[box] = _transformed(inside, size, dtype)
+        found = _transformed(inside, size, dtype)
+    if found.shape == mask.shape:
+        return found
+    out = torch.zeros(mask.shape, dtype=dtype)
+    out[box] = found
     return out
 
 
