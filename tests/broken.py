@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.plain import PlainDice, plain_dice
+from tests.plain import PlainDice, plain_dice, plain_distance
 
 Faulty = Callable[..., Tensor]
 
@@ -21,32 +21,36 @@ def without(*names: str) -> Faulty:
     return lambda x, y, **k: plain_dice(x, y, **{name: value for name, value in k.items() if name not in names})
 
 
-def accepting(x: Tensor, y: Tensor, **k: Any) -> Tensor:
-    try:
-        return plain_dice(x, y, **k)
-    except ValueError:
-        return torch.zeros(())
+def refusals(sound: Faulty) -> dict[str, Faulty]:
+    """Losses that do not refuse as they should what the sound one refuses."""
+
+    def accepting(x: Tensor, y: Tensor, **k: Any) -> Tensor:
+        try:
+            return sound(x, y, **k)
+        except ValueError:
+            return torch.zeros(())
+
+    def refusing_by_assert(x: Tensor, y: Tensor, **k: Any) -> Tensor:
+        try:
+            return sound(x, y, **k)
+        except ValueError as error:
+            raise AssertionError(*error.args) from error
+
+    def refusing_without_a_name(x: Tensor, y: Tensor, **k: Any) -> Tensor:
+        try:
+            return sound(x, y, **k)
+        except ValueError as error:
+            raise ValueError("invalid input") from error
+
+    return {
+        "accepts anything": accepting,
+        "raises an AssertionError": refusing_by_assert,
+        "does not name the argument": refusing_without_a_name,
+    }
 
 
-def refusing_by_assert(x: Tensor, y: Tensor, **k: Any) -> Tensor:
-    try:
-        return plain_dice(x, y, **k)
-    except ValueError as error:
-        raise AssertionError(*error.args) from error
-
-
-def refusing_without_a_name(x: Tensor, y: Tensor, **k: Any) -> Tensor:
-    try:
-        return plain_dice(x, y, **k)
-    except ValueError as error:
-        raise ValueError("invalid input") from error
-
-
-REFUSALS: dict[str, Faulty] = {
-    "accepts anything": accepting,
-    "raises an AssertionError": refusing_by_assert,
-    "does not name the argument": refusing_without_a_name,
-}
+REFUSALS = refusals(plain_dice)
+REFUSALS_OF_DISTANCES = refusals(plain_distance)
 
 
 def naive(x: Tensor, y: Tensor, smooth: float = 0.0, **k: Any) -> Tensor:

@@ -41,8 +41,23 @@ def members() -> tuple[Member, ...]:
             soft_labels=any(it.soft_labels for it in known),
             others=family,
         )
-        found.append(Member(f"{entry.key}-{loss.function.__name__}", merged, entry.exceptions or {}))
+        name = loss.function.__name__
+        found.append(Member(f"{entry.key}-{name}", merged, exceptions(entry, loss)))
     return tuple(found)
+
+
+def exceptions(entry: Entry, loss: Loss) -> dict[str, str]:
+    """Those of an entry that hold for a loss: with its name before the promise, its name and parameters, or neither."""
+    named = ((name.rpartition("."), reason) for name, reason in (entry.exceptions or {}).items())
+    return {promise: reason for (of, _, promise), reason in named if not of or means(of, loss)}
+
+
+def means(of: str, loss: Loss) -> bool:
+    """Whether `function` or `function(parameter=value, …)` is this loss."""
+    name, _, params = of.removesuffix(")").partition("(")
+    values = dict(param.split("=") for param in params.split(", ") if param)
+    known = {key: repr(loss.params.get(key, loss.parameters[key].default)) for key in values if loss.accepts(key)}
+    return name == loss.function.__name__ and known == values
 
 
 def claimed(implementation: Implementation, *, measure: bool) -> Loss:

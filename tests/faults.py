@@ -9,6 +9,7 @@ import torch
 
 from tests.broken import (
     REFUSALS,
+    REFUSALS_OF_DISTANCES,
     Faulty,
     Forgetful,
     FrozenGradient,
@@ -28,9 +29,10 @@ from tests.broken import (
     without,
 )
 from tests.contract import CONTRACT, Loss
-from tests.plain import PlainDice, plain_dice, plain_overlap
+from tests.plain import PlainDice, plain_dice, plain_distance, plain_overlap
 
 CORRECT_LOSS = Loss(plain_dice, range=(0, 1), soft_labels=True, module=PlainDice)
+CORRECT_DISTANCE_LOSS = Loss(plain_distance, tasks=("binary", "multiclass"))
 CORRECT_MEASURE = Loss(plain_overlap, tasks=("binary", "multiclass"), range=(0, 1), measure=True)
 
 FAULTS: dict[str, dict[str, Faulty | Loss]] = {
@@ -216,7 +218,39 @@ FAULTS: dict[str, dict[str, Faulty | Loss]] = {
         "makes them perfect": lambda x, y, **k: plain_overlap(x, y, **k).nan_to_num(1),
     },
     "module_says_what_it_is": {"is mute": Loss(plain_dice, module=Mute)},
+    "given_distances_equal_computed": {
+        "is deaf to the distance": lambda x, y, **k: plain_distance(x, y, **{**k, "distance": None}),
+        "takes it with the other sign": lambda x, y, **k: plain_distance(
+            x, y, **{**k, "distance": -k["distance"] if k.get("distance") is not None else None}
+        ),
+        "computes in voxels": lambda x, y, **k: plain_distance(x, y, **{**k, "spacing": None}),
+        "ignores at the border only": lambda x, y, ignore_index=None, **k: plain_distance(
+            x, y if ignore_index is None else y.where(y != ignore_index, 0), **k
+        ),
+    },
+    "spacing_scales_distances": {
+        "is deaf to the spacing": lambda x, y, **k: plain_distance(x, y, **{**k, "spacing": None}),
+        "reads it backwards": lambda x, y, **k: plain_distance(
+            x, y, **{**k, "spacing": k["spacing"][::-1] if k.get("spacing") is not None else None}
+        ),
+        "squares it": lambda x, y, **k: plain_distance(
+            x, y, **{**k, "spacing": [s * s for s in k["spacing"]] if k.get("spacing") is not None else None}
+        ),
+        "halves it": lambda x, y, **k: plain_distance(
+            x, y, **{**k, "spacing": [s / 2 for s in k["spacing"]] if k.get("spacing") is not None else None}
+        ),
+    },
+    "wrong_spacings_are_refused": REFUSALS_OF_DISTANCES,
+    "wrong_distances_are_refused": REFUSALS_OF_DISTANCES,
 }
+
+
+def correct(promise: str) -> Loss:
+    """What keeps the promise and is bound by it."""
+    bound = CONTRACT[promise]
+    if bound.of == "measures":
+        return CORRECT_MEASURE
+    return CORRECT_LOSS if bound.binds(CORRECT_LOSS) else CORRECT_DISTANCE_LOSS
 
 
 def loss(promise: str, fault: str) -> Loss:
@@ -224,5 +258,5 @@ def loss(promise: str, fault: str) -> Loss:
     faulty = FAULTS[promise][fault]
     if isinstance(faulty, Loss):
         return faulty
-    correct = CORRECT_MEASURE if CONTRACT[promise].of == "measures" else CORRECT_LOSS
-    return replace(correct, function=functools.update_wrapper(functools.partial(faulty), correct.function))
+    sound = correct(promise)
+    return replace(sound, function=functools.update_wrapper(functools.partial(faulty), sound.function))

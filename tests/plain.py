@@ -1,5 +1,6 @@
 """A Dice loss written without the library: what keeps the contract, so that what breaks it can be made from it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -93,6 +94,41 @@ def checked(
     if not torch.compiler.is_compiling() and not ((labels >= 0) & (labels < max(2, classes))).all():
         raise ValueError("target holds a label out of range")
     return labels == torch.arange(classes).reshape(1, -1, *[1] * len(space)) if classes > 1 else labels, valid
+
+
+def plain_distance(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    spacing: Sequence[float] | None = None,
+    distance: Tensor | None = None,
+    ignore_index: int | None = None,
+    reduction: Word = "mean",
+) -> Tensor:
+    """The mean of the probabilities over signed distances, as an example of a loss that takes some."""
+    truth, valid = checked(logits, target, "auto", "smooth", ignore_index, None, reduction)
+    size = (1.0,) * (logits.ndim - 2) if spacing is None else tuple(spacing)
+    if len(size) != logits.ndim - 2 or not all(0 < step < float("inf") for step in size):
+        raise ValueError(f"spacing must be {logits.ndim - 2} positive numbers")
+    if distance is None:
+        distance = plain_signed_distance(truth > 0.5, valid, size)
+    elif distance.shape != logits.shape or not distance.is_floating_point() or not distance.isfinite().all():
+        raise ValueError("distance must be finite and of the shape of logits")
+    p = logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
+    each = (torch.where(valid, p, 0) * distance.to(p.dtype)).flatten(2).sum(2) / valid.flatten(2).sum(2)
+    return each if reduction == "none" else each.sum() if reduction == "sum" else each.mean()
+
+
+def plain_signed_distance(masks: Tensor, valid: Tensor, size: Sequence[float]) -> Tensor:
+    """The distance of each voxel that counts to the nearest of the other side, pair by pair."""
+    axes = [torch.arange(n, dtype=torch.float64) * step for n, step in zip(masks.shape[2:], size, strict=True)]
+    at = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+    between = (at[:, None] - at[None, :]).square().sum(-1).sqrt()
+    flat, known = masks.flatten(2), valid.flatten(2)
+    opposite = (flat[..., :, None] != flat[..., None, :]) & known[..., None, :] & known[..., :, None]
+    nearest = torch.where(opposite, between, float("inf")).amin(-1)
+    nearest = torch.where(nearest.isfinite(), nearest, 0).view(masks.shape)
+    return torch.where(masks, -nearest, nearest)
 
 
 def plain_overlap(logits: Tensor, target: Tensor, *, reduction: Word = "mean") -> Tensor:

@@ -5,13 +5,12 @@ import torch
 from torch import Tensor
 
 from tests.contract import CONTRACT, Loss
-from tests.faults import CORRECT_LOSS, CORRECT_MEASURE, FAULTS, loss
+from tests.faults import CORRECT_LOSS, CORRECT_MEASURE, FAULTS, correct, loss
 
 
 @pytest.mark.parametrize("promise", CONTRACT)
 def test_correct_loss_keeps_promise(promise: str) -> None:
-    correct = CORRECT_MEASURE if CONTRACT[promise].of == "measures" else CORRECT_LOSS
-    CONTRACT[promise].test(correct)
+    CONTRACT[promise].test(correct(promise))
 
 
 @pytest.mark.parametrize("promise", [name for name, promise in CONTRACT.items() if promise.of == "both"])

@@ -30,8 +30,11 @@ class Gpu:
         return np.full(mask.shape, np.inf) if mask.all() else distance_transform_edt(mask, sampling=sampling)
 
 
-@pytest.fixture(params=["scipy", "edt", "cupy"])
+@pytest.fixture(params=["scipy", "edt", "cupy", "auto"])
 def backend(request, monkeypatch):
+    """Each backend by itself, and what is chosen, where speckles are dealt with apart."""
+    if request.param != "auto":
+        monkeypatch.setattr(core, "SPECKLED", 1.0)
     if request.param == "edt":
         pytest.importorskip("edt")
     if request.param == "cupy":
@@ -79,12 +82,22 @@ def test_scipy_sweeps_where_distances_are_short_and_else_transforms(monkeypatch)
     expected = brute(masks, (0.5, 1.5)).float()
     calls = []
     monkeypatch.setattr(core, "SWEEPS", 20)
+    monkeypatch.setattr(core, "SPECKLED", 1.0)
     for name in ("_swept", "_transformed"):
         original = getattr(core, name)
         monkeypatch.setattr(core, name, lambda *a, n=name, f=original: calls.append(n) or f(*a))
     with distance_backend("scipy"):
         torch.testing.assert_close(distance_map(masks, spacing=(0.5, 1.5), side="outside"), expected * ~masks)
     assert calls == ["_transformed", "_swept"]
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_speckles_are_swept_as_far_as_need_be(monkeypatch, reach):
+    monkeypatch.setattr(core, "NEAR", reach)
+    masks = masks_of((9, 8, 7), share=0.5)
+    masks[..., :4, :4, :4] = True
+    expected = brute(masks, (1.0, 1.0, 1.5)).float()
+    torch.testing.assert_close(distance_map(masks, spacing=(1.0, 1.0, 1.5)), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", ["both", "inside", "outside"])
@@ -157,14 +170,18 @@ def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch, name, c
     with pytest.raises(ImportError, match=command), distance_backend(name):
         pass
     with distance_backend("auto"):
-        assert core._backend(torch.device("cpu")) == core._backend(torch.device("cuda")) == "scipy"
+        assert {core._backend(torch.device(device), torch.float32) for device in ("cpu", "cuda")} == {"scipy"}
 
 
 def test_the_choice_ends_with_the_block(monkeypatch):
     monkeypatch.setattr(core, "_imported", lambda name: Gpu)
-    assert [core._backend(torch.device(device)) for device in ("cpu", "cuda")] == ["edt", "cupy"]
+
+    def chosen(device, dtype=torch.float32):
+        return core._backend(torch.device(device), dtype)
+
+    assert [chosen("cpu"), chosen("cuda"), chosen("cpu", torch.float64)] == ["edt", "cupy", "scipy"]
     with distance_backend("scipy"):
-        assert core._backend(torch.device("cuda")) == "scipy"
-    assert core._backend(torch.device("cuda")) == "cupy"
+        assert chosen("cuda") == "scipy"
+    assert chosen("cuda") == "cupy"
     with pytest.raises(ValueError, match="name"), distance_backend("numpy"):
         pass

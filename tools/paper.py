@@ -226,7 +226,8 @@ def prose(title: str, text: str | Sequence[str] | None) -> list[str]:
 def exceptions_section(entry: Entry) -> list[str]:
     """Promises this entry is exempt from, with the reasons."""
     found = entry.get("exceptions", {})
-    lines = [f"- {promise.replace('_', ' ')}: {reason.strip()}" for promise, reason in found.items()]
+    parts = [(*name.rpartition("."), reason.strip()) for name, reason in found.items()]
+    lines = [f"- {promise.replace('_', ' ')}{of and f' (`{of}`)'}: {reason}" for of, _, promise, reason in parts]
     return ["## Exceptions", "", "What every loss here promises, and this one cannot.", "", *lines, ""] if lines else []
 
 

@@ -9,7 +9,7 @@ from tools.catalogue import README, Catalogue
 from tools.entries import Entry
 from tools.families import FAMILIES
 from tools.modules import WIDTH, class_name, has_module, modules
-from tools.sources import Function
+from tools.sources import PLAIN, Function
 
 BEGIN, END = "<!-- catalogue:begin -->", "<!-- catalogue:end -->"
 COLUMNS = ("Date", "First author", "Title", "Conference or journal", "Functions", "Verified")
@@ -106,10 +106,11 @@ def package(catalogue: Catalogue) -> str:
     """The public names, one a line."""
     functions = [function for family in catalogue.families().values() for function in family]
     imported = [
-        *(("segloss", name) for name in ("catalog", *catalogue.families())),
+        *(("segloss", name) for name in ("catalog", *catalogue.families(), *PLAIN)),
         ("segloss.catalog", "cite"),
         ("segloss.core.combine", "Compound"),
         ("segloss.core.combine", "DeepSupervision"),
+        ("segloss.core.distance", "distance_backend"),
         ("segloss.region.adaptive_f_beta", "AdaptiveFBetaLoss"),
         *((f"segloss.{function.family}", function.name) for function in functions),
         *(("segloss.modules", class_name(function.name)) for function in functions if has_module(function)),

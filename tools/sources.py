@@ -10,6 +10,9 @@ from typing import Any
 from tools.docstrings import Docstring, parse
 from tools.problems import Problem, read_text
 
+PLAIN = ("precompute",)
+"""Modules beside the families whose functions are for users too."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -65,9 +68,10 @@ def read_functions(root: Path, families: tuple[str, ...]) -> tuple[dict[str, Fun
     """Public functions by import path; of two with one path the first counts."""
     functions: dict[str, Function] = {}
     problems: list[Problem] = []
-    for family in families:
-        for file in sorted((root / "segloss" / family).glob("*.py")):
-            if file.name == "__init__.py":
+    for family in (*families, *PLAIN):
+        place = root / "segloss" / family
+        for file in sorted(place.glob("*.py")) if family in families else [place.with_suffix(".py")]:
+            if file.name == "__init__.py" or (family in PLAIN and not file.exists()):
                 continue
             path = file.relative_to(root).as_posix()
             tree, text, found = read_tree(root, path)

@@ -1,9 +1,11 @@
 """The boundary loss: probabilities summed up over signed distances to the true contour."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from segloss.core import (
     Activation,
@@ -16,8 +18,8 @@ from segloss.core import (
     Spacing,
     Value,
     class_reducer,
-    class_sums,
     count,
+    integral,
     not_negative,
     one_of,
     prepare,
@@ -75,10 +77,29 @@ def boundary_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    d = signed_distance(x, spacing, distance, background=include_background)
-    phi = torch.where(d < 0, d + rim, d)
-    sums, _ = class_sums(replace(x, labels=phi, dense=True))
-    return reduce(ratio(sums[:, 1], count(x), empty=0.0))
+    distances = signed_distance(x, spacing, distance, background=include_background)
+    return reduce(ratio(integral(x, _Weighted(distances, rim)), count(x), empty=0.0))
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """The probability times the distance, less the rim inside."""
+
+    distances: Float[Tensor, "B C N"]
+    rim: float
+
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        return (self.distances,)
+
+    def value(self, p: Tensor, d: Tensor) -> Tensor:
+        return torch.where(d < 0, d + self.rim, d) * p
+
+    def slope(self, p: Tensor, d: Tensor, out: Tensor) -> Tensor:
+        return torch.lt(d, 0, out=out).mul_(self.rim).add_(d)
+
+    def total(self, p: Tensor, d: Tensor, work: Tensor) -> Tensor:
+        return p.mul_(self.slope(p, d, out=work)).sum(2)
 
 
 def boundary_schedule(

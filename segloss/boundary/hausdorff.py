@@ -1,10 +1,9 @@
 """The Hausdorff distance by distance maps: errors priced by how far they lie from the contours."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core import (
@@ -19,16 +18,17 @@ from segloss.core import (
     Spacing,
     Value,
     check_reduction,
+    check_spacing,
     class_reducer,
-    class_sums,
     count,
+    flat_distance,
+    integral,
     mask_distance,
     one_of,
     positive,
     predicted_mask,
     prepare,
     ratio,
-    signed_distance,
     true_mask,
 )
 
@@ -86,11 +86,11 @@ def hausdorff_dt_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    signed = signed_distance(x, spacing, distance, background=include_background)
-    price = (signed.abs() if side == "both" else -signed.clamp(max=0)).pow_(alpha)
-    if not one_sided:
-        price += mask_distance(predicted_mask(x), x, spacing, side=side, background=include_background).pow_(alpha)
-    return reduce(ratio(_priced_errors(x, price), count(x), empty=0.0))
+    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
+    price = _distance(true, x, side, spacing, distance, include_background).pow_(alpha)
+    if predicted is not None:
+        price += _distance(predicted, x, side, spacing, None, include_background).pow_(alpha)
+    return reduce(ratio(integral(x, _PricedError(true, price)), count(x), empty=0.0))
 
 
 def log_hausdorff_dt_loss(
@@ -150,12 +150,38 @@ def log_hausdorff_dt_loss(
     return loss[None] if reduction == "none" else loss
 
 
-def _priced_errors(x: Inputs, price: Float[Tensor, "B C N"]) -> Float[Tensor, "B C"]:
-    """Sums of the squared errors times their prices; the sign of a price says whether the voxel is of the class."""
-    signed = torch.where(true_mask(x), price, -price)
-    sums, _ = class_sums(replace(x, labels=signed, dense=True), (_priced_error,))
-    return sums[:, 3]
+def _distance(
+    masks: Bool[Tensor, "B C N"],
+    x: Inputs,
+    side: Literal["both", "inside"],
+    spacing: Spacing | None,
+    distance: DistanceMap | None,
+    background: bool,
+) -> Float[Tensor, "B C N"]:
+    """The distances of masks, a new map; those given, with a sign, are of the truth."""
+    if distance is None:
+        return mask_distance(masks, x, spacing, side=side, background=background)
+    check_spacing(spacing, len(x.shape) - 2)
+    signed = flat_distance(distance, x)
+    return signed.abs() if side == "both" else signed.neg().clamp_(min=0)
 
 
-def _priced_error(p: Tensor, signed: Tensor) -> Tensor:
-    return signed.abs() * (p - (signed > 0).to(p.dtype)).square()
+@dataclass(frozen=True)
+class _PricedError:
+    """The squared error times a price."""
+
+    true: Bool[Tensor, "B C N"]
+    price: Float[Tensor, "B C N"]
+
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        return self.true, self.price
+
+    def value(self, p: Tensor, g: Tensor, price: Tensor) -> Tensor:
+        return price * (p - g.to(p.dtype)).square()
+
+    def slope(self, p: Tensor, g: Tensor, price: Tensor, out: Tensor) -> Tensor:
+        return out.copy_(g).sub_(p).mul_(price).mul_(-2)
+
+    def total(self, p: Tensor, g: Tensor, price: Tensor, work: Tensor) -> Tensor:
+        return p.sub_(work.copy_(g)).square_().mul_(price).sum(2)

@@ -41,6 +41,7 @@ from segloss.core.inputs import one_of as one_of
 from segloss.core.inputs import positive as positive
 from segloss.core.inputs import prepare as prepare
 from segloss.core.inputs import sum_dtype as sum_dtype
+from segloss.core.integral import integral as integral
 from segloss.core.label_maps import LabelMap as LabelMap
 from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
@@ -69,7 +70,6 @@ from segloss.core.reduce import over_images as over_images
 from segloss.core.reduce import over_voxels as over_voxels
 from segloss.core.reduce import power as power
 from segloss.core.reduce import ratio as ratio
-from segloss.core.sums import class_sums as class_sums
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.weight_map import WeightMap as WeightMap

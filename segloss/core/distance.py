@@ -29,6 +29,7 @@ Spacing = Sequence[float]
 Side = Literal["both", "inside", "outside"]
 Backend = Literal["auto", "cupy", "edt", "scipy"]
 
+NEAR, SPECKLED = 5, 0.25  # What is tried first, in steps, where the share of voxels unlike their neighbour is larger.
 SWEEPS = 100  # Shifts of a mask up to which they are faster than scipy's transform.
 INSTALL = {"edt": 'pip install "segloss-catalog[fast]"', "cupy": "pip install cupy-cuda12x"}
 
@@ -91,7 +92,8 @@ def signed_distance(
     if distance is not None:
         return flat_distance(distance, x)
     masks = true_mask(x)
-    return torch.where(masks, -1, 1) * mask_distance(masks, x, size, background=background)
+    found = mask_distance(masks, x, size, background=background)
+    return torch.where(masks, -found, found)
 
 
 def mask_distance(
@@ -142,8 +144,9 @@ def check_spacing(spacing: Spacing | None, axes: int) -> tuple[float, ...]:
 def distance_backend(name: Backend) -> Iterator[None]:
     r"""Choose what distance maps are computed with, within a `with` block.
 
-    All give the same distances. `"scipy"` is always there; `"edt"` is several times faster, on the CPU; `"cupy"`
-    computes on the GPU. `"auto"` takes cupy for tensors on a GPU, else edt, where they are installed, else scipy.
+    All give the same distances. `"scipy"` is always there; `"edt"` is faster, in single precision, on the CPU; `"cupy"`
+    computes on the GPU. `"auto"` takes cupy for tensors on a GPU, else edt unless the logits are in double precision,
+    where they are installed, else scipy.
     The choice holds in the current thread, and in processes forked from it.
 
     Args:
@@ -155,9 +158,6 @@ def distance_backend(name: Backend) -> Iterator[None]:
     Raises:
         ValueError: If `name` is none of these.
         ImportError: If what is chosen is not installed.
-
-    References:
-        None.
 
     Examples:
         >>> masks = torch.tensor([[[False, True, True, False, False]]])
@@ -191,19 +191,20 @@ def _imported(package: str) -> Any:
         return None
 
 
-def _backend(device: torch.device) -> str:
+def _backend(device: torch.device, dtype: torch.dtype) -> str:
+    """What was chosen, else the fastest that is installed and as exact as the type of the map."""
     name = _BACKEND.get()
     if name != "auto":
         return name
     if device.type == "cuda" and _imported("cupy"):
         return "cupy"
-    return "edt" if _imported("edt") else "scipy"
+    return "edt" if dtype != torch.float64 and _imported("edt") else "scipy"
 
 
 @torch.library.custom_op("segloss::distances", mutates_args=())
 def _distances(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
     """One operator to a compiler, which cannot look into it."""
-    backend = _backend(masks.device)
+    backend = _backend(masks.device, dtype)
     squared = torch.zeros(masks.shape, dtype=dtype, device=masks.device if backend == "cupy" else "cpu")
     if backend == "cupy":
         _on_gpu(masks, valid, size, side, squared)
@@ -220,7 +221,6 @@ def _(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dty
 def _on_cpu(
     masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor, backend: str
 ) -> None:
-    depths = _edt if backend == "edt" else _scipy
     for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
         known = None if valid is None or valid[image].all() else valid[image, 0]
         for channel, (mask, d) in enumerate(zip(channels, out, strict=True)):
@@ -228,12 +228,12 @@ def _on_cpu(
                 continue
             if channel == 1 and len(channels) == 2 and side == "both" and known is None and (mask != channels[0]).all():
                 d.copy_(out[0])
-            elif backend == "edt" and side == "both" and known is None:
+            elif backend == "edt" and side == "both" and known is None and not _is_speckled(mask):
                 d.copy_(_edt(mask.to(torch.uint8) + 1, size, d.dtype))
             else:
                 for here, there, name in _sides(mask, known):
                     if side in (name, "both") and there.any():
-                        d += depths(~there, size, d.dtype).mul_(here)
+                        d += _depths(~there, size, d.dtype, backend).mul_(here)
 
 
 def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor, str]]:
@@ -241,6 +241,23 @@ def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor,
     rest = ~mask if known is None else known & ~mask
     yield mask, rest, "inside"
     yield rest, mask, "outside"
+
+
+def _is_speckled(mask: Tensor) -> bool:
+    """Whether every few voxels are on another side, as in the prediction of a network that knows nothing yet."""
+    changes = mask[..., 1:] != mask[..., :-1]
+    return int(changes.sum()) > SPECKLED * mask.numel()
+
+
+def _depths(mask: Tensor, size: Sequence[float], dtype: torch.dtype, backend: str) -> Tensor:
+    """Squared distances inside of a mask that is not full."""
+    if _is_speckled(mask):
+        reach = NEAR * min(size)
+        sweeps = [min(n - 1, int(reach / step)) for n, step in zip(mask.shape, size, strict=True)]
+        found = _swept(mask, size, sweeps, reach, dtype)
+        if found.max() < reach**2:
+            return found
+    return _edt(mask, size, dtype) if backend == "edt" else _scipy(mask, size, dtype)
 
 
 def _edt(labels: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
@@ -262,12 +279,16 @@ def _scipy(mask: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
     inside = away[box]
     steps: Any = distance_transform_cdt(inside, "chessboard")
     reach = int(steps.max()) * math.hypot(*size)
+    del steps
     sweeps = [min(n - 1, int(reach / step)) for n, step in zip(inside.shape, size, strict=True)]
-    out = torch.zeros(mask.shape, dtype=dtype)
     if sum(sweeps) <= SWEEPS:
-        out[box] = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
+        found = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
     else:
-        out[box] = _transformed(inside, size, dtype)
+        found = _transformed(inside, size, dtype)
+    if found.shape == mask.shape:
+        return found
+    out = torch.zeros(mask.shape, dtype=dtype)
+    out[box] = found
     return out
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.blocks import kept, predicted
+from segloss.core.blocks import blocks, kept, part, predicted
 from segloss.core.inputs import Inputs, Labels, Logits, Mask, prepare
 
 
@@ -16,7 +16,13 @@ def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
 
 def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where a class has a probability of more than a half, False where ignored."""
-    return predicted(x.logits.detach(), x.valid, x.activation) > 0.5
+    logits = x.logits.detach()
+    if torch.compiler.is_compiling():
+        return predicted(logits, x.valid, x.activation) > 0.5
+    found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
+    for at, work in blocks(logits):
+        torch.gt(predicted(logits[at], part(x.valid, at), x.activation, work), 0.5, out=found[at])
+    return found
 
 
 def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"]]:

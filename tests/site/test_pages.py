@@ -11,7 +11,7 @@ from tools.catalogue import load
 from tools.pages import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-HAND_WRITTEN = ("index.md", "conventions.md", "translation.md")
+HAND_WRITTEN = ("index.md", "conventions.md", "precompute.md", "translation.md")
 
 
 @pytest.fixture(scope="module")

@@ -99,17 +99,23 @@ def measures_are_apart(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def exceptions_name_promises(catalogue: Catalogue) -> Iterator[Problem]:
-    """Exceptions are from promises that the contract makes."""
+    """Exceptions are from promises that the contract makes, and of functions of the entry."""
     if catalogue.promises is None:
         return
     for entry in catalogue.entries.values():
-        for promise in entry.fields.get("exceptions", {}):
+        functions = {item.get("function", "").rpartition(".")[2] for _, item in entry.items}
+        for name in entry.fields.get("exceptions", {}):
+            of, _, promise = name.rpartition(".")
+            function = of.partition("(")[0]
+            if function and function not in functions:
+                advice = did_you_mean(function, functions)
+                yield entry.problem(f"{function!r} is not a function of this entry{advice}", "exceptions", name)
             if promise not in catalogue.promises:
                 advice = (
                     did_you_mean(promise, catalogue.promises)
                     or "; promises are the functions under @promise in tests/contract"
                 )
-                yield entry.problem(f"{promise!r} is not a promise of the contract{advice}", "exceptions", promise)
+                yield entry.problem(f"{promise!r} is not a promise of the contract{advice}", "exceptions", name)
 
 
 def nothing_is_left_to_fill_in(catalogue: Catalogue) -> Iterator[Problem]:

@@ -118,6 +118,10 @@ def dice_topk(words: Words, logits: Tensor, target: Tensor) -> Tensor:
 def odyssey(words: Words, logits: Tensor, target: Tensor) -> Tensor:
     """The compounds of the benchmark; alpha is the same for every class there."""
     dice: dict[str, Any] = {"smooth": 1e-5, "batch": True, "include_background": False}
+    if "exponent" in words.left:
+        alpha = words.take("exponent")
+        words.finish()
+        return segloss.dice_hd_loss(logits, target, alpha=alpha, **dice)
     if "k_percent" in words.left:
         loss = segloss.dice_topk_loss(logits, target, k=words.take("k_percent") / 100, **dice)
     elif "alpha" in words.left:
@@ -147,6 +151,7 @@ ADAPTERS: dict[str, Adapter] = {
     "exponential_logarithmic": exponential_logarithmic,
     "odyssey_dice_ce": odyssey,
     "odyssey_dice_focal": odyssey,
+    "odyssey_dice_hd": odyssey,
     "odyssey_dice_topk": odyssey,
     "penalized_generalized_dice": penalised_generalised_dice,
 }
