@@ -8,6 +8,7 @@ from segloss import catalog as catalog
 from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
+from segloss import precompute as precompute
 from segloss import region as region
 from segloss import topology as topology
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
@@ -27,6 +28,7 @@ from segloss.compound import exponential_logarithmic_loss as exponential_logarit
 from segloss.compound import label_marginal_loss as label_marginal_loss
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.distance import distance_backend as distance_backend
 from segloss.distribution import asymmetric_adversarial_loss as asymmetric_adversarial_loss
 from segloss.distribution import asymmetric_ce_dice_loss as asymmetric_ce_dice_loss
 from segloss.distribution import asymmetric_focal_margin_loss as asymmetric_focal_margin_loss
