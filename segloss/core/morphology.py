@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise, product
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -136,8 +136,11 @@ class _Work:
 class _Operation(Protocol):
     """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
 
+    looks_back: ClassVar[bool]
+    """Whether the gradient needs the value."""
+
     def value(self, y: Map, valid: Valid, work: _Work) -> Map: ...
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map: ...
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map: ...
     def plain(self, y: Map, valid: Valid) -> Map: ...
 
 
@@ -162,7 +165,7 @@ class _Rows(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
         y, valid, ctx.operation = inputs
-        ctx.save_for_backward(y, valid, output)
+        ctx.save_for_backward(y, valid, output if ctx.operation.looks_back else None)
 
     @staticmethod
     def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
@@ -172,9 +175,9 @@ class _Rows(Function):
             return *torch.autograd.grad(again, y, price, create_graph=True), None, None
         gradient, work = torch.empty_like(y), _Work(y)
         for at in _rows(y):
-            here = None if valid is None else valid[at[0]]
+            here, there = (None if valid is None else valid[at[0]]), (None if value is None else value[at])
             with work.frame():
-                gradient[at] = ctx.operation.slope(y[at], here, value[at], price[at].clone(), work)
+                gradient[at] = ctx.operation.slope(y[at], here, there, price[at].clone(), work)
         return gradient, None, None
 
 
@@ -191,10 +194,12 @@ def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
 
 @dataclass(frozen=True)
 class _Erosion:
+    looks_back: ClassVar[bool] = False
+
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         return _eroded(y, valid, work.map(y.shape))
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
         y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
         gradient = work.map(y.shape).zero_()
         with work.frame():
@@ -221,6 +226,7 @@ class _Erosion:
 
 @dataclass(frozen=True)
 class _Dilation:
+    looks_back: ClassVar[bool] = False
     width: int = 3
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
@@ -231,7 +237,7 @@ class _Dilation:
             y, free = largest, free[::-1]
         return y
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
         return self.routed(_with(of_value, valid, 0), self.along(y, valid, work), work)
 
     def plain(self, y: Map, valid: Valid) -> Map:
@@ -255,6 +261,7 @@ class _Dilation:
 class _Remainder:
     """What no opening takes away, ∏ (1 - Δₖ)."""
 
+    looks_back: ClassVar[bool] = True
     iterations: int
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
@@ -267,10 +274,9 @@ class _Remainder:
             eroded, free = further, free[::-1]
         return rest
 
-    def slope(self, y: Map, valid: Valid, value: Map, of_value: Map, work: _Work) -> Map:
+    def slope(self, y: Map, valid: Valid, value: Any, of_value: Map, work: _Work) -> Map:
         """From the last erosion to the first: a few are kept, and those between are computed again."""
-        step = max(math.isqrt(self.iterations) + 1, 5)
-        kept = [y]
+        step, kept = max(math.isqrt(self.iterations) + 1, 5), [y]
         for _ in range(self.iterations // step):
             with work.frame():
                 kept.append(_erosions(kept[-1], valid, step, work)[-1].clone())
@@ -279,30 +285,16 @@ class _Remainder:
             with work.frame():
                 between = _erosions(kept.pop(), valid, min(step, self.iterations + 1 - first), work)
                 for eroded, further in reversed([*pairwise(between)]):
-                    self._pull(eroded, further, valid, value, of_value, slope, of_lost, work)
+                    with work.frame():
+                        along = _Dilation().along(further, valid, work)
+                        lost = _lost(eroded, along[-1][-1], valid)
+                        torch.sub(1, lost, out=of_lost)
+                        torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: all is lost here, none before
+                        of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
+                        slope += _Dilation().routed(lost.copy_(of_lost), along, work)
+                    with work.frame():
+                        torch.sub(_Erosion().slope(eroded, valid, None, slope, work), of_lost, out=slope)
         return slope
-
-    def _pull(
-        self,
-        eroded: Map,
-        further: Map,
-        valid: Valid,
-        value: Map,
-        of_value: Map,
-        slope: Map,
-        of_lost: Map,
-        work: _Work,
-    ) -> None:
-        """Pull the slope with respect to an erosion back to the one before, in place."""
-        with work.frame():
-            along = _Dilation().along(further, valid, work)
-            lost = _lost(eroded, along[-1][-1], valid)
-            torch.sub(1, lost, out=of_lost)
-            torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: what is lost wholly here is lost once
-            of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
-            slope += _Dilation().routed(lost.copy_(of_lost), along, work)
-        with work.frame():
-            torch.sub(_Erosion().slope(eroded, valid, further, slope, work), of_lost, out=slope)
 
     def plain(self, y: Map, valid: Valid) -> Map:
         rest = torch.ones_like(y)
