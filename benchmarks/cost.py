@@ -32,7 +32,8 @@ def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     for name in dir(segloss):
         if name.endswith("_loss") and name != "lovasz_hinge_loss":
             losses[name] = getattr(segloss, name)
-    losses["soft_cldice_loss, 3 iterations"] = partial(segloss.soft_cldice_loss, iterations=3)
+    for n in (3, 25):
+        losses[f"soft_cldice_loss, {n} iterations"] = partial(segloss.soft_cldice_loss, iterations=n)
     try:
         import kornia.losses
 

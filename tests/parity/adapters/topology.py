@@ -35,8 +35,11 @@ def skeleton_recall(words: Words, logits: Tensor, target: Tensor) -> Tensor:
     keywords = {
         "skeleton": segloss.tubed_skeleton(target, radius=2 if words.take("do_tube", True) else 0),
         "smooth": words.smooth(),
-        "batch": words.take("batch_dice"),
+        "batch": words.take("batch_dice", False),
     }
+    words.take("ddp")
+    if words.take("do_bg", False):
+        raise ValueError("the background has no centre line")
     words.finish()
     return segloss.skeleton_recall_loss(logits, target, activation=words.case["activation"], **keywords) - 1
 
@@ -48,7 +51,7 @@ def dice_ce_skeleton_recall(words: Words, logits: Tensor, target: Tensor) -> Ten
         "dice_weight": dice_weight,
         "ce_weight": words.take("weight_ce"),
         "smooth": words.left["smooth"],
-        "batch": words.left["batch_dice"],
+        "batch": words.left.get("batch_dice", False),
         "include_background": words.take("do_bg"),
     }
     recall = skeleton_recall(words, logits, target)
