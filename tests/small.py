@@ -91,7 +91,7 @@ def overlap_loss(
     logits: Logits,
     target: Labels,
     *,
-    distance: torch.Tensor,
+    weight_map: torch.Tensor,
     alpha: float = 0.5,
     kind: Kind | None = None,
     ignore_index: int | None = None,
@@ -103,7 +103,7 @@ def overlap_loss(
     $$L = 1 - \alpha \sum_i p_i g_i$$
 
     Args:
-        distance: Distance map, which
+        weight_map: Weight map, which
             is long to tell.
         alpha: Price $\alpha$; `"default"` is a word here.
         kind: A kind.

@@ -99,11 +99,11 @@ def test_module_forms_keep_keywords_and_take_the_inputs_of_a_batch(root: Path) -
     )
     assert (
         ast.unparse(forward.args)
-        == "self, logits: Logits, target: Labels, *, distance: torch.Tensor, mask: Mask | None=None"
+        == "self, logits: Logits, target: Labels, *, weight_map: torch.Tensor, mask: Mask | None=None"
     )
     assert (
         ast.unparse(forward.body[-1])
-        == "return overlap_loss(logits, target, distance=distance, mask=mask, **self.keywords)"
+        == "return overlap_loss(logits, target, weight_map=weight_map, mask=mask, **self.keywords)"
     )
 
 
