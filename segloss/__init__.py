@@ -69,6 +69,7 @@ from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEnt
 from segloss.modules import BoundaryDoULoss as BoundaryDoULoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import BoundaryLoss as BoundaryLoss
+from segloss.modules import CenterlineBoundaryDiceLoss as CenterlineBoundaryDiceLoss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
@@ -110,6 +111,9 @@ from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificity
 from segloss.modules import ShapeAwareCrossEntropyLoss as ShapeAwareCrossEntropyLoss
 from segloss.modules import ShapeDescriptorLoss as ShapeDescriptorLoss
 from segloss.modules import SignedDistanceRegressionLoss as SignedDistanceRegressionLoss
+from segloss.modules import SkeletonRecallLoss as SkeletonRecallLoss
+from segloss.modules import SoftClDiceLoss as SoftClDiceLoss
+from segloss.modules import SoftDiceClDiceLoss as SoftDiceClDiceLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
@@ -152,7 +156,12 @@ from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss
 from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 from segloss.structural import structural_similarity_loss as structural_similarity_loss
+from segloss.topology import centerline_boundary_dice_loss as centerline_boundary_dice_loss
+from segloss.topology import skeleton_recall_loss as skeleton_recall_loss
+from segloss.topology import soft_cldice_loss as soft_cldice_loss
+from segloss.topology import soft_dice_cldice_loss as soft_dice_cldice_loss
 from segloss.topology import topological_loss as topological_loss
 from segloss.topology import topological_prior_loss as topological_prior_loss
+from segloss.topology import tubed_skeleton as tubed_skeleton
 
 __version__ = "0.1.0"

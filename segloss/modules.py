@@ -40,6 +40,7 @@ from segloss.core import (
     DistanceMap,
     HardLabels,
     Image,
+    LabelMap,
     Labels,
     Logits,
     Mask,
@@ -103,7 +104,15 @@ from segloss.shape.descriptors import Descriptor
 from segloss.structural import non_adjacency_loss, region_mutual_information_loss, structural_similarity_loss
 from segloss.structural.non_adjacency import Adjacency
 from segloss.structural.region_mutual_information import Pooling
-from segloss.topology import topological_loss, topological_prior_loss
+from segloss.topology import (
+    centerline_boundary_dice_loss,
+    skeleton_recall_loss,
+    soft_cldice_loss,
+    soft_dice_cldice_loss,
+    topological_loss,
+    topological_prior_loss,
+)
+from segloss.topology.cbdice import Thinning
 from segloss.topology.topological_prior import Prior
 
 
@@ -1947,6 +1956,153 @@ class SignedDistanceRegressionLoss(Loss):
     ) -> Value:
         """Give the value of the function for a batch."""
         return signed_distance_regression_loss(logits, target, distance=distance, mask=mask, **self.keywords)
+
+
+class CenterlineBoundaryDiceLoss(Loss):
+    """One minus the clDice of foreground and its centre line, both weighted by distances to the boundary.
+
+    The module form of `segloss.topology.centerline_boundary_dice_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        weighting: Literal["boundary", "mask", "none"] = "boundary",
+        thinning: Thinning = "morphological",
+        iterations: int = 10,
+        smooth: float = 1.0,
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            weighting=weighting,
+            thinning=thinning,
+            iterations=iterations,
+            smooth=smooth,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: HardLabels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return centerline_boundary_dice_loss(logits, target, mask=mask, **self.keywords)
+
+
+class SkeletonRecallLoss(Loss):
+    """One minus the share of the true centre lines, thickened to tubes, that the prediction covers.
+
+    The module form of `segloss.topology.skeleton_recall_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        smooth: float = 1e-5,
+        activation: Activation = "auto",
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            smooth=smooth,
+            activation=activation,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(
+        self,
+        logits: Logits,
+        target: HardLabels,
+        *,
+        skeleton: LabelMap | None = None,
+        mask: Mask | None = None,
+    ) -> Value:
+        """Give the value of the function for a batch."""
+        return skeleton_recall_loss(logits, target, skeleton=skeleton, mask=mask, **self.keywords)
+
+
+class SoftClDiceLoss(Loss):
+    """One minus the soft clDice coefficient, which asks for the centre line of each mask to lie within the other.
+
+    The module form of `segloss.topology.soft_cldice_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        iterations: int = 10,
+        smooth: float = 1.0,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            iterations=iterations,
+            smooth=smooth,
+            activation=activation,
+            include_background=include_background,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return soft_cldice_loss(logits, target, mask=mask, **self.keywords)
+
+
+class SoftDiceClDiceLoss(Loss):
+    """The soft Dice loss and the soft clDice loss in shares that add up to one.
+
+    The module form of `segloss.topology.soft_dice_cldice_loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.5,
+        iterations: int = 10,
+        smooth: float = 1.0,
+        dice_smooth: float = 1.0,
+        activation: Activation = "auto",
+        include_background: bool = True,
+        ignore_index: int | None = None,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Keep the keywords, which are those of the function."""
+        super().__init__(
+            alpha=alpha,
+            iterations=iterations,
+            smooth=smooth,
+            dice_smooth=dice_smooth,
+            activation=activation,
+            include_background=include_background,
+            ignore_index=ignore_index,
+            batch=batch,
+            group=group,
+            reduction=reduction,
+        )
+
+    def forward(self, logits: Logits, target: Labels, *, mask: Mask | None = None) -> Value:
+        """Give the value of the function for a batch."""
+        return soft_dice_cldice_loss(logits, target, mask=mask, **self.keywords)
 
 
 class TopologicalLoss(Loss):

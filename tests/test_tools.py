@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -110,6 +111,40 @@ def test_a_loss_that_no_entry_claims_is_told(tmp_path: Path) -> None:
     assert message.startswith(
         "segloss/region/other.py:12: other_loss: no entry of catalog.yaml names segloss.region.other_loss; add"
     )
+
+
+def test_public_functions_beside_the_families_are_helpers(tmp_path: Path) -> None:
+    root = small_repository(tmp_path)
+    write(root, "segloss/precompute.py", 'def made(labels):\n    """A map of the labels."""\n')
+    (message,) = messages(root)
+    assert message.startswith("segloss/precompute.py:2: made: prepares an input and has no section Returns, References")
+
+
+def test_only_a_library_may_have_recorded_no_gradient(tmp_path: Path) -> None:
+    root = small_repository(tmp_path)
+    case = {key: value for key, value in recorded("2d", "overlap").items() if key != "differentiable"}
+    library = {**case["source"], "kind": "third-party"}
+    for source, expected in ((case["source"], ["case '2d': 2d.npz lacks grad"]), (library, [])):
+        write_golden(root, "oe2019overlap", {**case, "source": source}, recorded("2d_other_1", "overlap"))
+        arrays = {name: np.zeros(2) for name in ("logits", "target", "value")}
+        np.savez(root / "tests/golden/oe2019overlap/2d.npz", allow_pickle=False, **arrays)
+        assert [message.partition("oe2019overlap: ")[2] for message in messages(root)] == expected
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ("overlap_loss.", ""),
+        ("overlap_loss(alpha=0.3).", ""),
+        ("overlab_loss.", "'overlab_loss' is not a function of this entry; did you mean 'overlap_loss'?"),
+        ("overlab_loss(alpha=0.3).", "'overlab_loss' is not a function of this entry; did you mean 'overlap_loss'?"),
+    ],
+)
+def test_an_exception_may_be_of_one_function(tmp_path: Path, of: str, told: str) -> None:
+    root = small_repository(tmp_path)
+    text = (root / "catalog.yaml").read_text(encoding="utf-8")
+    write(root, "catalog.yaml", text.replace("{best_at_truth:", f"{{{of}best_at_truth:"))
+    assert [message.partition(": oe2019overlap: ")[2] for message in messages(root)] == ([told] if told else [])
 
 
 def test_without_a_contract_exceptions_are_not_judged(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import predicted_mask as predicted_mask
 from segloss.core.masks import soft_masks as soft_masks
 from segloss.core.masks import true_mask as true_mask
+from segloss.core.morphology import dilation as dilation
+from segloss.core.morphology import erosion as erosion
+from segloss.core.morphology import hard_skeleton as hard_skeleton
+from segloss.core.morphology import opening as opening
+from segloss.core.morphology import soft_skeleton as soft_skeleton
+from segloss.core.morphology import thinned as thinned
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
