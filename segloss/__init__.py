@@ -9,6 +9,7 @@ from segloss import compound as compound
 from segloss import distribution as distribution
 from segloss import measures as measures
 from segloss import region as region
+from segloss import topology as topology
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.catalog import cite as cite
 from segloss.compound import combo_loss as combo_loss
@@ -45,6 +46,7 @@ from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLo
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
+from segloss.modules import BettiMatchingLoss as BettiMatchingLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import ComboLoss as ComboLoss
@@ -52,6 +54,7 @@ from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
+from segloss.modules import DiscreteMorseLoss as DiscreteMorseLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
 from segloss.modules import ExclusionDiceLoss as ExclusionDiceLoss
 from segloss.modules import ExponentialLogarithmicLoss as ExponentialLogarithmicLoss
@@ -75,6 +78,7 @@ from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificity
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
+from segloss.modules import TopographLoss as TopographLoss
 from segloss.modules import TverskyLoss as TverskyLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
 from segloss.modules import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
@@ -96,5 +100,9 @@ from segloss.region import sensitivity_specificity_loss as sensitivity_specifici
 from segloss.region import squared_dice_loss as squared_dice_loss
 from segloss.region import tversky_loss as tversky_loss
 from segloss.region.adaptive_f_beta import AdaptiveFBetaLoss as AdaptiveFBetaLoss
+from segloss.topology import betti_matching_loss as betti_matching_loss
+from segloss.topology import discrete_morse_loss as discrete_morse_loss
+from segloss.topology import morse_skeleton as morse_skeleton
+from segloss.topology import topograph_loss as topograph_loss
 
 __version__ = "0.1.0"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tools.catalogue import Catalogue
 from tools.sources import Function, Parameter
 
-PER_BATCH = ("mask", "distance", "image", "weight_map", "annotated", "partner", "share")
+PER_BATCH = ("mask", "distance", "image", "weight_map", "annotated", "partner", "share", "ridges")
 """Inputs that change with every batch, and so are given to `forward`."""
 SPELT = {
     "ce": "CE",

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tests.parity.adapters import compound, distribution, region, supervision
+from tests.parity.adapters import compound, distribution, matching, region, supervision
 from tests.parity.adapters.words import Adapter, Case, Words
 
-ADAPTERS: dict[str, Adapter] = region.ADAPTERS | distribution.ADAPTERS | compound.ADAPTERS | supervision.ADAPTERS
+ADAPTERS: dict[str, Adapter] = (
+    region.ADAPTERS | distribution.ADAPTERS | compound.ADAPTERS | supervision.ADAPTERS | matching.ADAPTERS
+)
 
 
 def run(case: Case, logits: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -1,0 +1,188 @@
+"""Persistent homology of a grid, cell by cell: which cell makes a component or a cycle, and which ends it.
+
+Voxels are the vertices of a cubical complex, edges join neighbours, and so on; a cell is there once its last vertex is.
+An order of the cells of each dimension says when. Components come from a union-find over the edges; cavities, the
+cycles of the highest dimension, from one over the highest cells in reverse; what is between, from matrix columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, product
+from math import prod
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from numpy.typing import NDArray
+
+Index = Int[NDArray[np.int64], "..."]
+Axes = tuple[int, ...]
+
+OUTSIDE = np.iinfo(np.int64).min  # older than every cell
+
+
+def cells(ndim: int, dim: int) -> list[Axes]:
+    """The axes along which cells of a dimension extend, in the order in which cells are listed."""
+    return list(combinations(range(ndim), dim))
+
+
+def corners(x: Shaped[NDArray, "*S"], axes: Axes) -> Shaped[NDArray, "K N"]:
+    """What `x` holds at the vertices of all cells that extend along `axes`; the last axis changes fastest."""
+    views = []
+    for shift in product((0, 1), repeat=len(axes)):
+        at = [slice(None)] * x.ndim
+        for axis, one in zip(axes, shift, strict=True):
+            at[axis] = slice(one, x.shape[axis] - 1 + one)
+        views.append(x[tuple(at)].ravel())
+    return np.stack(views)
+
+
+def cell_values(x: Shaped[NDArray, "*S"], dim: int) -> Shaped[NDArray, " N"]:
+    """The largest value of `x` at the vertices of each cell of a dimension."""
+    return np.concatenate([corners(x, axes).max(0) for axes in cells(x.ndim, dim)])
+
+
+@lru_cache(maxsize=16)
+def edge_ends(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "2 N"]:
+    """The two vertices of every edge."""
+    vertices = np.arange(prod(shape)).reshape(shape)
+    return np.concatenate([corners(vertices, axes) for axes in cells(len(shape), 1)], 1)
+
+
+@lru_cache(maxsize=16)
+def facet_sides(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "2 N"]:
+    """The two highest cells beside every cell of one dimension less; the last number stands for the outside."""
+    inner = tuple(size - 1 for size in shape)
+    numbers = np.pad(np.arange(prod(inner)).reshape(inner), 1, constant_values=prod(inner))
+    sides = []
+    for (normal,) in reversed(cells(len(shape), 1)):
+        at = [slice(1, -1)] * len(shape)
+        at[normal] = slice(None)
+        sides.append(corners(numbers[tuple(at)], (normal,)))
+    return np.concatenate(sides, 1)
+
+
+@lru_cache(maxsize=16)
+def square_edges(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "N 4"]:
+    """The four edges of every square."""
+    ndim, start, numbers = len(shape), 0, []
+    for (axis,) in cells(ndim, 1):
+        of_axis = tuple(size - (one == axis) for one, size in enumerate(shape))
+        numbers.append(np.arange(start, start + prod(of_axis)).reshape(of_axis))
+        start += prod(of_axis)
+    found = []
+    for first, second in cells(ndim, 2):
+        found.append(np.concatenate([corners(numbers[first], (second,)), corners(numbers[second], (first,))]))
+    return np.concatenate(found, 1).T
+
+
+@dataclass(frozen=True)
+class Merges:
+    """What a union-find found.
+
+    Attributes:
+        edges: Edges that join two components which each have a time of their own.
+        nodes: The node each of these edges ends, the younger of the two eldest, by each order of age: (orders, N).
+        leaves: Nodes that are joined to an elder one the moment they are there.
+        stems: The edge that joins each leaf.
+    """
+
+    edges: Index
+    nodes: Index
+    leaves: Index
+    stems: Index
+
+    @property
+    def pairs(self) -> tuple[Index, Index]:
+        """All edges that join two components, and the node each ends, by the first order of age."""
+        return np.concatenate([self.stems, self.edges]), np.concatenate([self.leaves, self.nodes[0]])
+
+
+def merge(ends: Int[NDArray[np.int64], "2 N"], time: Index, ages: Sequence[Index]) -> Merges:
+    """Join nodes along edges in the order of `time`; of two components the one lives on whose eldest node is elder.
+
+    There may be several orders of age, and so several nodes that end at an edge; a node of low age is elder. A node
+    whose first edge leads to one that is elder by all orders is a leaf: it can be joined beforehand.
+    """
+    number = len(ages[0])
+    order = np.argsort(time)
+    first = np.full(number, -1)
+    first[ends[:, order].T.ravel()[::-1]] = np.repeat(order, 2)[::-1]
+    node = np.arange(number)
+    elder = ends[0, first] + ends[1, first] - node
+    leaf = first >= 0
+    for age in ages:
+        leaf &= age[elder] < age
+    parent = np.where(leaf, elder, node)
+    while (parent != (above := parent[parent])).any():
+        parent = above
+
+    roots = np.flatnonzero(parent == node)
+    small = np.empty(number, np.int64)
+    small[roots] = np.arange(len(roots))
+    low, high = np.sort(small[parent[ends[:, order]]], 0)
+    order = order[apart := low != high]
+    pairs = low[apart] * len(roots) + high[apart]
+    earliest = np.sort(np.unique(pairs, return_index=True)[1])
+    order, pairs = order[earliest], pairs[earliest]
+    low, high = np.divmod(pairs, max(len(roots), 1))
+    kept, nodes = _union_find(low.tolist(), high.tolist(), [age[roots].tolist() for age in ages])
+    leaves = np.flatnonzero(leaf)
+    return Merges(order[kept], roots[nodes], leaves, first[leaves])
+
+
+def _union_find(one: list[int], two: list[int], ages: list[list[int]]) -> tuple[Index, Index]:
+    """Which edges join two components, and which node each ends, by each order of age."""
+    parent = list(range(len(ages[0])))
+    eldest = [parent.copy() for _ in ages]
+    ended: list[list[int]] = [[] for _ in ages]
+    orders, joining = list(zip(ages, eldest, ended, strict=True)), []
+    for edge, (a, b) in enumerate(zip(one, two, strict=True)):
+        while parent[a] != a:
+            parent[a] = a = parent[parent[a]]
+        while parent[b] != b:
+            parent[b] = b = parent[parent[b]]
+        if a == b:
+            continue
+        parent[b] = a
+        joining.append(edge)
+        for age, old, end in orders:
+            x, y = old[a], old[b]
+            if age[x] > age[y]:
+                x, y = y, x
+            old[a] = x
+            end.append(y)
+    return np.array(joining, np.int64), np.array(ended, np.int64)
+
+
+def reduce_columns(
+    faces: Int[NDArray[np.int64], "N K"], columns: Index, time: Index, age: Index
+) -> tuple[Index, Index]:
+    """The face that each of `columns` ends, and the columns in the same order.
+
+    Each column is a cell that ends something: the youngest face of its boundary, by `age`, once the boundaries of cells
+    that come earlier in `time` are added to it. A cell that is the first beside its youngest face needs no addition.
+    """
+    number = len(age)
+    rank, by_age = np.empty(number, np.int64), np.argsort(age)
+    rank[by_age] = np.arange(number)
+    order = np.argsort(time)
+    first = np.empty(number, np.int64)
+    first[faces[order][::-1].ravel()] = np.repeat(order[::-1], faces.shape[1])
+    columns = columns[np.argsort(time[columns])]
+    youngest = rank[faces[columns]].max(1)
+    apparent = first[by_age[youngest]] == columns
+
+    owner = dict(zip(youngest[apparent].tolist(), columns[apparent].tolist(), strict=True))
+    reduced: dict[int, set[int]] = {}
+    boundary, ends = rank[faces], []
+    for column in columns[~apparent].tolist():
+        left = set(boundary[column].tolist())
+        while (other := owner.get(pivot := max(left))) is not None:
+            if other not in reduced:
+                reduced[other] = set(boundary[other].tolist())
+            left ^= reduced[other]
+        owner[pivot], reduced[column] = column, left
+        ends.append(pivot)
+    ended = np.concatenate([youngest[apparent], np.array(ends, np.int64)])
+    return by_age[ended], np.concatenate([columns[apparent], columns[~apparent]])
