@@ -101,42 +101,88 @@ class Merges:
 def merge(ends: Int[NDArray[np.int64], "2 N"], time: Index, ages: Sequence[Index]) -> Merges:
     """Join nodes along edges in the order of `time`; of two components the one lives on whose eldest node is elder.
 
-    There may be several orders of age, and so several nodes that end at an edge; a node of low age is elder. A node
-    whose first edge leads to one that is elder by all orders is a leaf: it can be joined beforehand.
+    Times are whole numbers, no two of them the same. There may be several orders of age, and so several nodes that end
+    at an edge; a node of low age is elder. A node whose first edge leads to one that is elder by all orders is a leaf:
+    it ends there, and may be joined beforehand.
     """
-    number = len(ages[0])
-    order = np.argsort(time)
-    first = np.full(number, -1)
-    first[ends[:, order].T.ravel()[::-1]] = np.repeat(order, 2)[::-1]
-    node = np.arange(number)
-    elder = ends[0, first] + ends[1, first] - node
-    leaf = first >= 0
-    for age in ages:
-        leaf &= age[elder] < age
-    parent = np.where(leaf, elder, node)
-    while (parent != (above := parent[parent])).any():
-        parent = above
+    order = _order(time)
+    graph = _Graph(ends[:, order], order, np.arange(len(ages[0])))
+    first, other = graph.first_edges()
+    leaf = np.logical_and.reduce([first >= 0, *(age[other] < age for age in ages)])
+    leaves, stems = np.flatnonzero(leaf), order[first[leaf]]
 
-    roots = np.flatnonzero(parent == node)
-    small = np.empty(number, np.int64)
-    small[roots] = np.arange(len(roots))
-    low, high = np.sort(small[parent[ends[:, order]]], 0)
-    order = order[apart := low != high]
-    pairs = low[apart] * len(roots) + high[apart]
-    earliest = np.sort(np.unique(pairs, return_index=True)[1])
-    order, pairs = order[earliest], pairs[earliest]
-    low, high = np.divmod(pairs, max(len(roots), 1))
-    kept, nodes = _union_find(low.tolist(), high.tolist(), [age[roots].tolist() for age in ages])
-    leaves = np.flatnonzero(leaf)
-    return Merges(order[kept], roots[nodes], leaves, first[leaves])
+    rest = graph.contracted(np.where(leaf, other, np.arange(len(leaf))))
+    found = [_elder_rule(rest, age) for age in ages]
+    return Merges(found[0][0], np.stack([nodes for _, nodes in found]), leaves, stems)
 
 
-def _union_find(one: list[int], two: list[int], ages: list[list[int]]) -> tuple[Index, Index]:
-    """Which edges join two components, and which node each ends, by each order of age."""
-    parent = list(range(len(ages[0])))
-    eldest = [parent.copy() for _ in ages]
-    ended: list[list[int]] = [[] for _ in ages]
-    orders, joining = list(zip(ages, eldest, ended, strict=True)), []
+def _order(time: Index) -> Index:
+    """The order of distinct numbers that lie close together."""
+    if not len(time):
+        return time
+    slots = np.full(time.max() - time.min() + 1, -1)
+    slots[time - time.min()] = np.arange(len(time))
+    return slots[slots >= 0]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """Nodes and edges, both with the names they had at first; the edges in the order of their time."""
+
+    ends: Int[NDArray[np.int64], "2 E"]
+    edges: Index
+    nodes: Index
+
+    def first_edges(self) -> tuple[Index, Index]:
+        """The first edge of every node, -1 if there is none, and the node across."""
+        first = np.full(len(self.nodes), -1)
+        first[self.ends.T.ravel()[::-1]] = np.repeat(np.arange(len(self.edges)), 2)[::-1]
+        across = self.ends[0, first] + self.ends[1, first] if len(self.edges) else first
+        return first, across - np.arange(len(first))
+
+    def contracted(self, onto: Index) -> "_Graph":
+        """The graph with each node joined to the node `onto` which it leads; of parallel edges the first is left."""
+        while (onto != (further := onto[onto])).any():
+            onto = further
+        roots = np.flatnonzero(onto == np.arange(len(onto)))
+        small = np.empty(len(onto), np.int64)
+        small[roots] = np.arange(len(roots))
+        low, high = np.sort(small[onto[self.ends]], 0)
+        apart = low != high
+        pairs = low[apart] * len(roots) + high[apart]
+        earliest = np.sort(np.unique(pairs, return_index=True)[1])
+        ends = np.stack(np.divmod(pairs[earliest], len(roots)))
+        return _Graph(ends, self.edges[apart][earliest], self.nodes[roots])
+
+
+def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
+    """Edges that join two components, sorted, and the node each ends.
+
+    Every node whose first edge leads to an elder one ends there. Once these are joined, the same holds of those left,
+    and soon few are left; should that take many rounds, the others are joined one by one.
+    """
+    edges, nodes = [], []
+    while len(graph.edges):
+        first, other = graph.first_edges()
+        of_node = age[graph.nodes]
+        ends = (first >= 0) & (of_node[other] < of_node)
+        if ends.sum() * 8 < len(ends):
+            one_by_one = _union_find(graph.ends[0].tolist(), graph.ends[1].tolist(), of_node.tolist())
+            edges.append(graph.edges[one_by_one[0]])
+            nodes.append(graph.nodes[one_by_one[1]])
+            break
+        edges.append(graph.edges[first[ends]])
+        nodes.append(graph.nodes[ends])
+        graph = graph.contracted(np.where(ends, other, np.arange(len(ends))))
+    found = np.concatenate([np.empty(0, np.int64), *edges])
+    order = np.argsort(found)
+    return found[order], np.concatenate([np.empty(0, np.int64), *nodes])[order]
+
+
+def _union_find(one: list[int], two: list[int], age: list[int]) -> tuple[Index, Index]:
+    """Which edges join two components, and the node each ends."""
+    parent = list(range(len(age)))
+    eldest, joining, ended = parent.copy(), [], []
     for edge, (a, b) in enumerate(zip(one, two, strict=True)):
         while parent[a] != a:
             parent[a] = a = parent[parent[a]]
@@ -144,14 +190,12 @@ def _union_find(one: list[int], two: list[int], ages: list[list[int]]) -> tuple[
             parent[b] = b = parent[parent[b]]
         if a == b:
             continue
-        parent[b] = a
+        elder, younger = eldest[a], eldest[b]
+        if age[elder] > age[younger]:
+            elder, younger = younger, elder
+        parent[b], eldest[a] = a, elder
         joining.append(edge)
-        for age, old, end in orders:
-            x, y = old[a], old[b]
-            if age[x] > age[y]:
-                x, y = y, x
-            old[a] = x
-            end.append(y)
+        ended.append(younger)
     return np.array(joining, np.int64), np.array(ended, np.int64)
 
 
@@ -164,9 +208,9 @@ def reduce_columns(
     that come earlier in `time` are added to it. A cell that is the first beside its youngest face needs no addition.
     """
     number = len(age)
-    rank, by_age = np.empty(number, np.int64), np.argsort(age)
+    rank, by_age = np.empty(number, np.int64), _order(age)
     rank[by_age] = np.arange(number)
-    order = np.argsort(time)
+    order = _order(time)
     first = np.empty(number, np.int64)
     first[faces[order][::-1].ravel()] = np.repeat(order[::-1], faces.shape[1])
     columns = columns[np.argsort(time[columns])]

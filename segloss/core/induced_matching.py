@@ -184,7 +184,7 @@ def _matched(one: _Graph, both: _Graph, two: _Graph, *, at_once: bool) -> Matchi
         lasts = graph.lasting(merged.edges, merged.nodes[0])
         intervals.append(graph.intervals(merged.edges[lasts], merged.nodes[0, lasts]))
         found.append(_positions(merged.nodes[-1, lasts], wanted, len(graph.age)))
-    return Matching(*intervals, _both_there(*found))
+    return Matching(intervals[0], intervals[1], _both_there(*found))
 
 
 def _matched_cycles(
@@ -216,7 +216,7 @@ def _matched_cycles(
         via = np.full(number, -1)
         via[through] = own
         found.append(via[goals])
-    return Matching(*intervals, _both_there(*found))
+    return Matching(intervals[0], intervals[1], _both_there(*found))
 
 
 def _positions(nodes: Index, wanted: Index, number: int) -> Index:

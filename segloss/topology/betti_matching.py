@@ -98,9 +98,9 @@ def betti_matching_loss(
     loss = torch.zeros(p.shape[:2], dtype=sum_dtype(p.device), device=p.device)
     for level in ("superlevel", "sublevel") if filtration == "bothlevel" else (filtration,):
         last = 0.0 if level == "superlevel" else 1.0
-        shown = [_outside_left_out(y, valid, last, relative) for y in (p, g)]
+        shown_p, shown_g = (_outside_left_out(y, valid, last, relative) for y in (p, g))
         union = (comparison == "union") == (level == "superlevel")
-        loss = loss + _distance(*shown, last, construction, union, essential, unmatched_target)
+        loss = loss + _distance(shown_p, shown_g, last, construction, union, essential, unmatched_target)
     return mean_over_classes(loss, (count(x) > 0).expand_as(loss).to(loss.dtype), reduction, logits.dtype)
 
 
@@ -127,8 +127,8 @@ def _distance(
     total = 2 * (first_p - first_g) ** 2 if essential else of_p.new_zeros(len(of_p))
 
     sign = -1 if last == 0 else 1
-    images = [(sign * y.detach().double().flatten(0, 1)).cpu().numpy() for y in (p, g)]
-    found = [induced_matching(*pair, construction, union=union) for pair in zip(*images, strict=True)]
+    images = ((sign * y.detach().double().flatten(0, 1)).cpu().numpy() for y in (p, g))
+    found = [induced_matching(one, two, construction, union=union) for one, two in zip(*images, strict=True)]
     numbers = torch.arange(len(found), device=device)
 
     def ends(y: Float[Tensor, "K N"], intervals: list[NDArray[np.int64]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -252,17 +252,16 @@ def _towards_minima(ends: Index, age: Index, number: int) -> Index:
 
 def _order(height: Height, dim: int) -> Index:
     """When each cell of a dimension comes: by its height, then by its place, the first axis changing fastest."""
-    place, value = _places(height.shape, dim), cell_values(height, dim)
-    rank = np.empty(len(place), np.int64)
-    rank[np.lexsort((place, value))] = np.arange(len(place))
+    by_place = _by_place(height.shape, dim)
+    rank = np.empty(len(by_place), np.int64)
+    rank[by_place[np.argsort(cell_values(height, dim)[by_place], kind="stable")]] = np.arange(len(by_place))
     return rank
 
 
 @lru_cache(maxsize=16)
-def _places(shape: tuple[int, ...], dim: int) -> Int[NDArray[np.int64], " N"]:
-    """The place of each cell of a dimension, in a grid of cells of all dimensions."""
+def _by_place(shape: tuple[int, ...], dim: int) -> Index:
+    """The cells of a dimension in the order of their places in a grid of cells of all dimensions."""
     steps = [math.prod(2 * size - 1 for size in shape[:axis]) for axis in range(len(shape))]
     vertices = 2 * np.tensordot(steps, np.indices(shape), 1)
-    return np.concatenate(
-        [corners(vertices, axes)[0] + sum(steps[axis] for axis in axes) for axes in cells(len(shape), dim)]
-    )
+    places = [corners(vertices, axes)[0] + sum(steps[axis] for axis in axes) for axes in cells(len(shape), dim)]
+    return np.argsort(np.concatenate(places))

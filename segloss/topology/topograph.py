@@ -30,7 +30,7 @@ from segloss.core.components import connected_components
 from segloss.core.cubical import Index, corners
 
 Aggregation = Literal["mean", "sum", "rms", "max", "min", "ce"]
-Code = Int[NDArray[np.int64], "H W"]
+Code = Int[NDArray[np.integer], "H W"]
 Area = Bool[NDArray[np.bool_], "H W"]
 Edges = Int[NDArray[np.int64], "2 N"]
 
