@@ -31,7 +31,8 @@ def _has_cc3d() -> bool:
 def _by_cc3d(labels: Shaped[NDArray, "*S"], connectivity: Connectivity) -> Components:
     import cc3d
 
-    neighbours = {"faces": (4, 6), "all": (8, 26)}[connectivity][labels.ndim - 2]
+    faces = connectivity == "faces"
+    neighbours = (4 if faces else 8) if labels.ndim == 2 else (6 if faces else 26)
     labels = labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
     found, number = cc3d.connected_components(labels, connectivity=neighbours, return_N=True)
     return found.astype(np.int32, copy=False), int(number)
@@ -43,7 +44,8 @@ def _by_scipy(labels: Shaped[NDArray, "*S"], connectivity: Connectivity) -> Comp
     neighbours = generate_binary_structure(labels.ndim, 1 if connectivity == "faces" else labels.ndim)
     found, number = np.zeros(labels.shape, np.int32), 0
     for value in np.unique(labels[labels != 0]):
-        of_value, more = label(labels == value, neighbours)
-        found += np.where(of_value > 0, of_value + number, 0).astype(np.int32)
-        number += more
+        there, of_value = labels == value, np.empty(labels.shape, np.int32)
+        label(there, neighbours, output=of_value)
+        found[there] = of_value[there] + number
+        number += int(of_value.max())
     return found, number

@@ -96,10 +96,10 @@ def betti_matching_loss(
     valid = None if x.valid is None else x.spatial(x.valid)
 
     loss = torch.zeros(p.shape[:2], dtype=sum_dtype(p.device), device=p.device)
+    union = comparison == "union"
     for level in ("superlevel", "sublevel") if filtration == "bothlevel" else (filtration,):
         last = 0.0 if level == "superlevel" else 1.0
         shown_p, shown_g = (_outside_left_out(y, valid, last, relative) for y in (p, g))
-        union = (comparison == "union") == (level == "superlevel")
         loss = loss + _distance(shown_p, shown_g, last, construction, union, essential, unmatched_target)
     return mean_over_classes(loss, (count(x) > 0).expand_as(loss).to(loss.dtype), reduction, logits.dtype)
 
