@@ -1,6 +1,6 @@
 """What the topology losses are for: they mend the topology where an overlap loss does not look.
 
-The voxels around a fault are hidden from Dice by `ignore_index`, and Dice is trained with a topology loss that sees all.
+The voxels around a fault are hidden from Dice by `ignore_index`; the topology loss that is added to it sees all of them.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def faulty(truth, fault):
     return (logits + 0.3 * torch.randn(truth.shape, generator=generator))[None, None]
 
 
-def trained(logits, truth, hidden, loss, weight, steps=100):
+def trained(logits, truth, hidden, loss, weight, steps=150):
     """Logits after Dice with the hidden pixels ignored, and the loss on all of them."""
     logits = logits.clone().requires_grad_()
     target = truth.long()[None]
