@@ -1,6 +1,6 @@
 """What the topology losses are for: they mend the topology where an overlap loss does not look.
 
-The voxels around a fault are hidden from Dice by `ignore_index`; the topology loss that is added to it sees all of them.
+The voxels around a fault are hidden from Dice by `ignore_index`; the topology loss added to it sees all of them.
 """
 
 import numpy as np

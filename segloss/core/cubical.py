@@ -141,18 +141,15 @@ class _Graph:
         return first, across - np.arange(len(first))
 
     def contracted(self, onto: Index) -> "_Graph":
-        """The graph with each node joined to the node `onto` which it leads; of parallel edges the first is left."""
+        """The graph with each node joined to the node `onto` which it leads."""
         while (onto != (further := onto[onto])).any():
             onto = further
         roots = np.flatnonzero(onto == np.arange(len(onto)))
         small = np.empty(len(onto), np.int64)
         small[roots] = np.arange(len(roots))
-        low, high = np.sort(small[onto[self.ends]], 0)
-        apart = low != high
-        pairs = low[apart] * len(roots) + high[apart]
-        earliest = np.sort(np.unique(pairs, return_index=True)[1])
-        ends = np.stack(np.divmod(pairs[earliest], len(roots)))
-        return _Graph(ends, self.edges[apart][earliest], self.nodes[roots])
+        ends = small[onto[self.ends]]
+        apart = ends[0] != ends[1]
+        return _Graph(ends[:, apart], self.edges[apart], self.nodes[roots])
 
 
 def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
