@@ -108,7 +108,7 @@ def merge(ends: Int[NDArray[np.int64], "2 N"], time: Index, ages: Sequence[Index
     order = _order(time)
     graph = _Graph(ends[:, order], order, np.arange(len(ages[0])))
     first, other = graph.first_edges()
-    leaf = np.logical_and.reduce([first >= 0, *(age[other] < age for age in ages)])
+    leaf = np.logical_and.reduce([age[other] < age for age in ages])
     leaves, stems = np.flatnonzero(leaf), order[first[leaf]]
 
     rest = graph.contracted(np.where(leaf, other, np.arange(len(leaf))))
@@ -134,11 +134,11 @@ class _Graph:
     nodes: Index
 
     def first_edges(self) -> tuple[Index, Index]:
-        """The first edge of every node, -1 if there is none, and the node across."""
-        first = np.full(len(self.nodes), -1)
+        """The first edge of every node, -1 if there is none, and the node across, itself if there is none."""
+        node, first = np.arange(len(self.nodes)), np.full(len(self.nodes), -1)
         first[self.ends.T.ravel()[::-1]] = np.repeat(np.arange(len(self.edges)), 2)[::-1]
-        across = self.ends[0, first] + self.ends[1, first] if len(self.edges) else first
-        return first, across - np.arange(len(first))
+        both = np.append(self.ends.sum(0), 0)
+        return first, np.where(first >= 0, both[first] - node, node)
 
     def contracted(self, onto: Index) -> "_Graph":
         """The graph with each node joined to the node `onto` which it leads."""
@@ -162,7 +162,7 @@ def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
     while len(graph.edges):
         first, other = graph.first_edges()
         of_node = age[graph.nodes]
-        ends = (first >= 0) & (of_node[other] < of_node)
+        ends = of_node[other] < of_node
         if ends.sum() * 8 < len(ends):
             one_by_one = _union_find(graph.ends[0].tolist(), graph.ends[1].tolist(), of_node.tolist())
             edges.append(graph.edges[one_by_one[0]])

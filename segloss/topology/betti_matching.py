@@ -127,7 +127,7 @@ def _distance(
     total = 2 * (first_p - first_g) ** 2 if essential else of_p.new_zeros(len(of_p))
 
     sign = -1 if last == 0 else 1
-    images = ((sign * y.detach().double().flatten(0, 1)).cpu().numpy() for y in (p, g))
+    images = (sign * y.detach().flatten(0, 1).cpu().double().numpy() for y in (p, g))
     found = [induced_matching(one, two, construction, union=union) for one, two in zip(*images, strict=True)]
     numbers = torch.arange(len(found), device=device)
 

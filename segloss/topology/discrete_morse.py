@@ -40,6 +40,7 @@ from segloss.core.cubical import (
 )
 
 Height = Float[NDArray[np.float64], "*S"]
+Cells = Float[NDArray[np.float64], " E"]
 
 
 def discrete_morse_loss(
@@ -180,7 +181,7 @@ def _skeletons(
     p: Float[Tensor, "B C *S"], valid: Bool[Tensor, "B 1 *S"] | None, threshold: float, levels: int | None
 ) -> Bool[Tensor, "B C *S"]:
     """The skeleton of every image and channel."""
-    height = -p.double().cpu().numpy()
+    height = -p.cpu().double().numpy()
     if levels is not None:
         height = np.trunc(levels * height)
     if valid is not None:
@@ -209,7 +210,7 @@ def _skeleton(height: Height, threshold: float, scale: int) -> Bool[NDArray[np.b
     return found[:-1].reshape(shape)
 
 
-def _edges(height: Height, ends: Index, age: Index) -> tuple[Bool[NDArray[np.bool_], " E"], Height]:
+def _edges(height: Height, ends: Index, age: Index) -> tuple[Bool[NDArray[np.bool_], " E"], Cells]:
     """Which edges join two components, and the persistence of every edge."""
     at_edge, time = cell_values(height, 1), _order(height, 1)
     persistence = np.zeros(len(at_edge))

@@ -96,20 +96,27 @@ def topograph_loss(
         best = p.argmax(1, keepdim=True)
         predicted = best == torch.arange(logits.shape[1], device=p.device).view(1, -1, 1)
         at_best = p.gather(1, best).expand_as(p)
-        ce = (p.logsumexp(1, keepdim=True) - (p * g).sum(1, keepdim=True)).expand_as(p)
     else:
         predicted = p > 0.5
         at_best = torch.where(predicted, p, 1 - p)
-        ce = torch.stack([p, 1 - p]).logsumexp(0) - torch.where(g, p, 1 - p)
 
     code = predicted + 2 * g.long()
     code = code if x.valid is None else code.masked_fill(~x.valid, OUTSIDE)
     maps = x.spatial(code)[:, classes.start :].cpu().numpy()
     frames = [(TRUE_POSITIVE if exclusive and c == 0 else BACKGROUND) if sphere else None for c in classes]
     regions = [[_critical(*one, eight_connectivity) for one in zip(image, frames, strict=True)] for image in maps]
-    value = (ce if aggregation == "ce" else at_best)[:, classes.start :]
-    loss = _of_regions(value, torch.from_numpy(np.array(regions)).flatten(2).to(p.device), aggregation)
+    value = _cross_entropy(p, g, exclusive) if aggregation == "ce" else at_best
+    loss = _of_regions(
+        value[:, classes.start :], torch.from_numpy(np.array(regions)).flatten(2).to(p.device), aggregation
+    )
     return mean_over_classes(loss, (count(x) > 0).expand_as(loss).to(loss.dtype), reduction, logits.dtype)
+
+
+def _cross_entropy(p: Float[Tensor, "B C N"], g: Bool[Tensor, "B C N"], exclusive: bool) -> Float[Tensor, "B C N"]:
+    """Cross-entropy of every voxel, with the probabilities as logits; of a channel alone with those of yes and no."""
+    if exclusive:
+        return (p.logsumexp(1, keepdim=True) - (p * g).sum(1, keepdim=True)).expand_as(p)
+    return torch.logaddexp(p, 1 - p) - torch.where(g, p, 1 - p)
 
 
 def _of_regions(
