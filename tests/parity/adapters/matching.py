@@ -1,6 +1,7 @@
 """Adapters of the losses that match what is where: Betti matching, Topograph, and the Morse skeleton."""
 
 import re
+from typing import Any
 
 from torch import Tensor
 
@@ -10,10 +11,13 @@ from tests.parity.adapters.words import Adapter, Words
 GREY_LEVELS = 255
 
 
+def given(words: Words, *names: str) -> dict[str, Any]:
+    """Those of the parameters that the case has, under the same name as ours."""
+    return {name: words.take(name) for name in names if name in words.left}
+
+
 def betti_matching(words: Words, logits: Tensor, target: Tensor) -> Tensor:
-    keywords = {
-        name: words.take(name) for name in ("relative", "comparison", "filtration", "construction", "essential")
-    }
+    keywords = given(words, "relative", "comparison", "filtration", "construction", "essential")
     keywords["unmatched_target"] = words.take("target_unmatched", True)
     words.finish()
     if "3D" in words.repo and logits.ndim == 4:  # this code breaks ties the other way round: the image is turned over
@@ -29,9 +33,7 @@ def dice_betti_matching(words: Words, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def topograph(words: Words, logits: Tensor, target: Tensor) -> Tensor:
-    keywords = {
-        name: words.take(name) for name in ("include_background", "eight_connectivity", "aggregation", "sphere")
-    }
+    keywords = given(words, "include_background", "eight_connectivity", "aggregation", "sphere")
     words.finish()
     return segloss.topograph_loss(logits, target, activation=words.case["activation"], **keywords)
 
