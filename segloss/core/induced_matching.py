@@ -6,11 +6,13 @@ interval of each is matched to the other by it if they share that birth and that
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segloss.core.cubical import (
     OUTSIDE,
@@ -28,6 +30,52 @@ from segloss.core.cubical import (
 Construction = Literal["V", "T"]
 Image = Float[NDArray[np.float64], "*S"]
 Pairs = Int[NDArray[np.int64], "N 2"]
+Maps = Float[Tensor, "M *S"]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Intervals of many pairs of maps: the number of the pair, then voxels as flat indices into all maps together.
+
+    Attributes:
+        both: Matched intervals: births and deaths in the first map, then in the second.
+        first: Births and deaths of intervals of the first map that are not matched.
+        second: The same of the second.
+    """
+
+    both: Int[Tensor, "5 N"]
+    first: Int[Tensor, "3 L"]
+    second: Int[Tensor, "3 R"]
+
+
+def matched_intervals(first: Maps, second: Maps, construction: Construction, *, union: bool) -> Matched:
+    """The induced matching of each map with its counterpart; no gradient flows through it."""
+    return Matched(*_matched_intervals(first.detach(), second.detach(), construction, union))
+
+
+@torch.library.custom_op("segloss::matched_intervals", mutates_args=())
+def _matched_intervals(first: Tensor, second: Tensor, construction: str, union: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """One operator to a compiler, which cannot look into it."""
+    maps = zip(*(y.cpu().double().numpy() for y in (first, second)), strict=True)
+    rows: list[list[Index]] = [[np.empty((size, 0), np.int64)] for size in (5, 3, 3)]
+    for number, (one, two) in enumerate(maps):
+        found = induced_matching(one, two, construction, union=union)  # pyright: ignore[reportArgumentType]
+        left, right = found.pairs.T
+        matched = np.concatenate([found.first[left], found.second[right]], 1)
+        alone = np.delete(found.first, left, 0), np.delete(found.second, right, 0)
+        for row, voxels in zip(rows, (matched, *alone), strict=True):
+            row.append(np.insert(voxels.T + number * one.size, 0, number, axis=0))
+    both, of_first, of_second = (torch.from_numpy(np.concatenate(row, 1)).to(first.device) for row in rows)
+    return both, of_first, of_second
+
+
+@_matched_intervals.register_fake
+def _(first: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    sizes = [torch.library.get_ctx().new_dynamic_size() for _ in range(3)]
+    both, of_first, of_second = (
+        first.new_empty((rows, size), dtype=torch.long) for rows, size in zip((5, 3, 3), sizes, strict=True)
+    )
+    return both, of_first, of_second
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core import (
@@ -25,7 +23,7 @@ from segloss.core import (
     soft_masks,
     sum_dtype,
 )
-from segloss.core.induced_matching import Construction, induced_matching
+from segloss.core.induced_matching import Construction, matched_intervals
 
 Filtration = Literal["superlevel", "sublevel", "bothlevel"]
 Comparison = Literal["union", "intersection"]
@@ -121,28 +119,18 @@ def _distance(
     p: Map, g: Map, last: float, construction: Construction, union: bool, essential: bool, unmatched_target: bool
 ) -> Float[Tensor, "B C"]:
     """The loss of every image and class."""
-    dtype, device = sum_dtype(p.device), p.device
-    of_p, of_g = p.flatten(2).flatten(0, 1).to(dtype), g.flatten(2).flatten(0, 1).to(dtype)
-    first_p, first_g = (y.amax(1) if last == 0 else y.amin(1) for y in (of_p, of_g))
-    total = 2 * (first_p - first_g) ** 2 if essential else of_p.new_zeros(len(of_p))
-
+    of_p, of_g = (y.flatten(0, 1).to(sum_dtype(y.device)) for y in (p, g))
     sign = -1 if last == 0 else 1
-    images = (sign * y.detach().flatten(0, 1).cpu().double().numpy() for y in (p, g))
-    found = [induced_matching(one, two, construction, union=union) for one, two in zip(*images, strict=True)]
-    numbers = torch.arange(len(found), device=device)
+    found = matched_intervals(sign * of_p, sign * of_g, construction, union=union)
 
-    def ends(y: Float[Tensor, "K N"], intervals: list[NDArray[np.int64]]) -> tuple[Tensor, Tensor, Tensor]:
-        """The images, births and deaths of intervals."""
-        image = numbers.repeat_interleave(torch.tensor([len(of_image) for of_image in intervals], device=device))
-        birth, death = torch.from_numpy(np.concatenate(intervals)).to(device).unbind(1)
-        return image, y[image, birth], y[image, death]
-
-    image, b_i, e_i = ends(of_p, [m.first[m.pairs[:, 0]] for m in found])
-    image, b_j, e_j = ends(of_g, [m.second[m.pairs[:, 1]] for m in found])
-    total = total.index_add(0, image, 2 * ((b_i - b_j) ** 2 + (e_i - e_j) ** 2))
-    image, b_i, e_i = ends(of_p, [np.delete(m.first, m.pairs[:, 0], 0) for m in found])
-    total = total.index_add(0, image, (b_i - e_i) ** 2)
+    first_p, first_g = (y.flatten(1).amax(1) if last == 0 else y.flatten(1).amin(1) for y in (of_p, of_g))
+    total = 2 * (first_p - first_g) ** 2 if essential else of_p.new_zeros(len(of_p))
+    of_p, of_g = of_p.flatten(), of_g.flatten()
+    image, b_i, e_i, b_j, e_j = found.both
+    total = total.index_add(0, image, 2 * ((of_p[b_i] - of_g[b_j]) ** 2 + (of_p[e_i] - of_g[e_j]) ** 2))
+    image, b_i, e_i = found.first
+    total = total.index_add(0, image, (of_p[b_i] - of_p[e_i]) ** 2)
     if unmatched_target:
-        image, b_j, e_j = ends(of_g, [np.delete(m.second, m.pairs[:, 1], 0) for m in found])
-        total = total.index_add(0, image, (b_j - e_j) ** 2)
+        image, b_j, e_j = found.second
+        total = total.index_add(0, image, (of_g[b_j] - of_g[e_j]) ** 2)
     return total.view(p.shape[:2])

@@ -102,13 +102,15 @@ def discrete_morse_loss(
         z = logits.detach()
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         p = z if x.activation == "none" else z.sigmoid()
-        ridges = _skeletons(p, valid, threshold, levels)
+        found: Tensor = _skeletons(p, valid, threshold, levels)
     elif ridges.shape != logits.shape or ridges.dtype != torch.bool or ridges.device != logits.device:
         raise ValueError(
             f"ridges must be boolean of shape {tuple(logits.shape)} on {logits.device}, got {ridges.dtype} "
             f"{tuple(ridges.shape)} on {ridges.device}"
         )
-    there = ridges.flatten(2) if x.valid is None else ridges.flatten(2) & x.valid
+    else:
+        found = ridges
+    there = found.flatten(2) if x.valid is None else found.flatten(2) & x.valid
     loss = -log_likelihood(x) * there
     if normalise == "skeleton" and reduction == "mean":
         dtype = sum_dtype(loss.device)
@@ -177,10 +179,9 @@ def _check(threshold: float, levels: int | None) -> None:
         raise ValueError(f"levels must be at least 1, got {levels}")
 
 
-def _skeletons(
-    p: Float[Tensor, "B C *S"], valid: Bool[Tensor, "B 1 *S"] | None, threshold: float, levels: int | None
-) -> Bool[Tensor, "B C *S"]:
-    """The skeleton of every image and channel."""
+@torch.library.custom_op("segloss::morse_skeletons", mutates_args=())
+def _skeletons(p: Tensor, valid: Tensor | None, threshold: float, levels: int | None) -> Tensor:
+    """The skeleton of every image and channel; one operator to a compiler, which cannot look into it."""
     height = -p.cpu().double().numpy()
     if levels is not None:
         height = np.trunc(levels * height)
@@ -188,6 +189,11 @@ def _skeletons(
         height = np.where(valid.cpu().numpy(), height, np.inf)
     maps = [_skeleton(one, threshold, levels or 1) for one in height.reshape(-1, *height.shape[2:])]
     return torch.from_numpy(np.stack(maps)).reshape(p.shape).to(p.device)
+
+
+@_skeletons.register_fake
+def _(p: Tensor, valid: Tensor | None, threshold: float, levels: int | None) -> Tensor:
+    return torch.empty_like(p, dtype=torch.bool, memory_format=torch.contiguous_format)
 
 
 def _skeleton(height: Height, threshold: float, scale: int) -> Bool[NDArray[np.bool_], "*S"]:

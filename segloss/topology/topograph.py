@@ -1,6 +1,7 @@
 """Topograph: the regions where prediction and truth differ, and which of them change the topology."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -102,13 +103,12 @@ def topograph_loss(
 
     code = predicted + 2 * g.long()
     code = code if x.valid is None else code.masked_fill(~x.valid, OUTSIDE)
-    maps = x.spatial(code)[:, classes.start :].cpu().numpy()
-    frames = [(TRUE_POSITIVE if exclusive and c == 0 else BACKGROUND) if sphere else None for c in classes]
-    regions = [[_critical(*one, eight_connectivity) for one in zip(image, frames, strict=True)] for image in maps]
-    value = _cross_entropy(p, g, exclusive) if aggregation == "ce" else at_best
-    loss = _of_regions(
-        value[:, classes.start :], torch.from_numpy(np.array(regions)).flatten(2).to(p.device), aggregation
-    )
+    code = x.spatial(code)[:, classes.start :].flatten(0, 1)
+    frames = [TRUE_POSITIVE if exclusive and c == 0 else BACKGROUND for c in classes] * len(logits) if sphere else []
+    value = (_cross_entropy(p, g, exclusive) if aggregation == "ce" else at_best)[:, classes.start :]
+    voxel, region, number = _critical_regions(code, frames, eight_connectivity)
+    each = _aggregated(value.flatten()[voxel].to(sum_dtype(value.device)), region, number, aggregation)
+    loss = each.new_zeros(len(code)).index_add(0, number, each).view(value.shape[:2])
     return mean_over_classes(loss, (count(x) > 0).expand_as(loss).to(loss.dtype), reduction, logits.dtype)
 
 
@@ -119,25 +119,44 @@ def _cross_entropy(p: Float[Tensor, "B C N"], g: Bool[Tensor, "B C N"], exclusiv
     return torch.logaddexp(p, 1 - p) - torch.where(g, p, 1 - p)
 
 
-def _of_regions(
-    value: Float[Tensor, "B C N"], regions: Int[Tensor, "B C N"], aggregation: Aggregation
-) -> Float[Tensor, "B C"]:
-    """The sum over the numbered regions of each image and class of what becomes of the values in each."""
-    numbers = regions.amax(2).flatten()
-    before = (numbers.cumsum(0) - numbers).view(*regions.shape[:2], 1)
-    there = regions > 0
-    region, inside = (regions - 1 + before)[there], value[there].to(sum_dtype(value.device))
-    number = int(numbers.sum())
-    size = torch.bincount(region, minlength=number)
+def _aggregated(
+    value: Float[Tensor, " N"], region: Int[Tensor, " N"], number: Int[Tensor, " R"], aggregation: Aggregation
+) -> Float[Tensor, " R"]:
+    """What becomes of the values in each region."""
+    nothing = torch.zeros_like(number, dtype=value.dtype)
     if aggregation in ("max", "min"):
-        each = inside.new_zeros(number).scatter_reduce(0, region, inside, f"a{aggregation}", include_self=False)
-    else:
-        inside = inside**2 if aggregation == "rms" else inside
-        each = inside.new_zeros(number).index_add(0, region, inside)
-        each = each if aggregation == "sum" else each / size
-        each = power(each, 0.5) if aggregation == "rms" else each
-    image = torch.repeat_interleave(numbers)
-    return each.new_zeros(len(numbers)).index_add(0, image, each).view(regions.shape[:2])
+        return nothing.scatter_reduce(0, region, value, f"a{aggregation}", include_self=False)
+    total = nothing.index_add(0, region, value**2 if aggregation == "rms" else value)
+    if aggregation == "sum":
+        return total
+    mean = total / nothing.index_add(0, region, torch.ones_like(value))
+    return power(mean, 0.5) if aggregation == "rms" else mean
+
+
+@torch.library.custom_op("segloss::critical_regions", mutates_args=())
+def _critical_regions(code: Tensor, frames: Sequence[int], eight_connectivity: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Voxels in critical regions of all maps together, the region of each, and the map of each region.
+
+    One operator to a compiler, which cannot look into it.
+    """
+    voxels, regions, numbers = ([np.empty(0, np.int64)] for _ in range(3))
+    before = 0
+    for number, (one, frame) in enumerate(zip(code.cpu().numpy(), frames or [None] * len(code), strict=True)):
+        region = _critical(one, frame, eight_connectivity).ravel().astype(np.int64)
+        there = np.flatnonzero(region)
+        voxels.append(there + number * region.size)
+        regions.append(region[there] - 1 + before)
+        numbers.append(np.full(region.max(), number))
+        before += region.max()
+    found = (torch.from_numpy(np.concatenate(row)).to(code.device) for row in (voxels, regions, numbers))
+    voxel, region, number = found
+    return voxel, region, number
+
+
+@_critical_regions.register_fake
+def _(code: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    voxels, regions = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    return code.new_empty(voxels), code.new_empty(voxels), code.new_empty(regions)
 
 
 def _critical(code: Code, frame: int | None, eight_connectivity: bool) -> Code:
