@@ -106,7 +106,7 @@ def merge(ends: Int[NDArray[np.int64], "2 N"], time: Index, ages: Sequence[Index
     it ends there, and may be joined beforehand.
     """
     order = _order(time)
-    graph = _Graph(ends[:, order], order, np.arange(len(ages[0])))
+    graph = _Graph(np.ascontiguousarray(ends.T)[order], order, np.arange(len(ages[0])))
     first, other = graph.first_edges()
     leaf = np.logical_and.reduce([age[other] < age for age in ages])
     leaves, stems = np.flatnonzero(leaf), order[first[leaf]]
@@ -129,15 +129,15 @@ def _order(time: Index) -> Index:
 class _Graph:
     """Nodes and edges, both with the names they had at first; the edges in the order of their time."""
 
-    ends: Int[NDArray[np.int64], "2 E"]
+    ends: Int[NDArray[np.int64], "E 2"]
     edges: Index
     nodes: Index
 
     def first_edges(self) -> tuple[Index, Index]:
         """The first edge of every node, -1 if there is none, and the node across, itself if there is none."""
         node, first = np.arange(len(self.nodes)), np.full(len(self.nodes), -1)
-        first[self.ends.T.ravel()[::-1]] = np.repeat(np.arange(len(self.edges)), 2)[::-1]
-        both = np.append(self.ends.sum(0), 0)
+        first[self.ends.ravel()[::-1]] = np.repeat(np.arange(len(self.edges)), 2)[::-1]
+        both = np.append(self.ends[:, 0] + self.ends[:, 1], 0)
         return first, np.where(first >= 0, both[first] - node, node)
 
     def contracted(self, onto: Index) -> "_Graph":
@@ -148,8 +148,8 @@ class _Graph:
         small = np.empty(len(onto), np.int64)
         small[roots] = np.arange(len(roots))
         ends = small[onto[self.ends]]
-        apart = ends[0] != ends[1]
-        return _Graph(ends[:, apart], self.edges[apart], self.nodes[roots])
+        apart = np.flatnonzero(ends[:, 0] != ends[:, 1])
+        return _Graph(ends[apart], self.edges[apart], self.nodes[roots])
 
 
 def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
@@ -164,7 +164,7 @@ def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
         of_node = age[graph.nodes]
         ends = of_node[other] < of_node
         if ends.sum() * 8 < len(ends):
-            one_by_one = _union_find(graph.ends[0].tolist(), graph.ends[1].tolist(), of_node.tolist())
+            one_by_one = _union_find(graph.ends.tolist(), of_node.tolist())
             edges.append(graph.edges[one_by_one[0]])
             nodes.append(graph.nodes[one_by_one[1]])
             break
@@ -176,11 +176,11 @@ def _elder_rule(graph: _Graph, age: Index) -> tuple[Index, Index]:
     return found[order], np.concatenate([np.empty(0, np.int64), *nodes])[order]
 
 
-def _union_find(one: list[int], two: list[int], age: list[int]) -> tuple[Index, Index]:
+def _union_find(ends: list[list[int]], age: list[int]) -> tuple[Index, Index]:
     """Which edges join two components, and the node each ends."""
     parent = list(range(len(age)))
     eldest, joining, ended = parent.copy(), [], []
-    for edge, (a, b) in enumerate(zip(one, two, strict=True)):
+    for edge, (a, b) in enumerate(ends):
         while parent[a] != a:
             parent[a] = a = parent[parent[a]]
         while parent[b] != b:
