@@ -464,3 +464,21 @@ def test_no_critical_region_means_the_same_topology():
         broken += not alike
     assert kept > 20
     assert broken > 20
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 5), (2, 2), (1, 1, 1), (2, 1, 3)])
+@pytest.mark.parametrize("label", [0, 1])
+def test_images_of_a_few_voxels_are_finite(shape, label):
+    logits = torch.randn(2, 1, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    target = torch.full((2, *shape), label)
+    losses = [segloss.betti_matching_loss, segloss.discrete_morse_loss]
+    losses += [lambda x, y, **k: segloss.betti_matching_loss(x, y, relative=True, filtration="bothlevel", **k)]
+    if len(shape) == 2:
+        losses += [lambda x, y, **k: segloss.betti_matching_loss(x, y, construction="T", **k)]
+        losses += [segloss.topograph_loss, lambda x, y, **k: segloss.topograph_loss(x, y, sphere=True, **k)]
+    one_left = torch.cat([torch.full_like(target[:1], 9), target[1:]])
+    for loss, (truth, keywords) in itertools.product(losses, ((target, {}), (one_left, {"ignore_index": 9}))):
+        value = loss(logits, truth, **keywords)
+        (slope,) = torch.autograd.grad(value, logits)
+        assert value.isfinite()
+        assert slope.isfinite().all()
