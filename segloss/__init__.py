@@ -65,6 +65,7 @@ from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLo
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
+from segloss.modules import BettiMatchingLoss as BettiMatchingLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
 from segloss.modules import BoundaryDoULoss as BoundaryDoULoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
@@ -76,6 +77,7 @@ from segloss.modules import DiceFocalLoss as DiceFocalLoss
 from segloss.modules import DiceHDLoss as DiceHDLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
+from segloss.modules import DiscreteMorseLoss as DiscreteMorseLoss
 from segloss.modules import DistancePenalisedCrossEntropyLoss as DistancePenalisedCrossEntropyLoss
 from segloss.modules import ElasticInteractionLoss as ElasticInteractionLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
@@ -118,6 +120,7 @@ from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
+from segloss.modules import TopographLoss as TopographLoss
 from segloss.modules import TopologicalLoss as TopologicalLoss
 from segloss.modules import TopologicalPriorLoss as TopologicalPriorLoss
 from segloss.modules import TverskyLoss as TverskyLoss
@@ -156,10 +159,14 @@ from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss
 from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 from segloss.structural import structural_similarity_loss as structural_similarity_loss
+from segloss.topology import betti_matching_loss as betti_matching_loss
 from segloss.topology import centerline_boundary_dice_loss as centerline_boundary_dice_loss
+from segloss.topology import discrete_morse_loss as discrete_morse_loss
+from segloss.topology import morse_skeleton as morse_skeleton
 from segloss.topology import skeleton_recall_loss as skeleton_recall_loss
 from segloss.topology import soft_cldice_loss as soft_cldice_loss
 from segloss.topology import soft_dice_cldice_loss as soft_dice_cldice_loss
+from segloss.topology import topograph_loss as topograph_loss
 from segloss.topology import topological_loss as topological_loss
 from segloss.topology import topological_prior_loss as topological_prior_loss
 from segloss.topology import tubed_skeleton as tubed_skeleton
