@@ -26,36 +26,12 @@ SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64
 ROUNDS = 9
 
 
-class Given:
-    """A loss whose distances are made beforehand, once for a target."""
-
-    def __init__(self, loss: Callable[..., Tensor], **keywords: object) -> None:
-        """Keep the loss and its keywords."""
-        self.loss, self.keywords = loss, keywords
-        self.target: Tensor | None = None
-        self.distance: Tensor | None = None
-
-    def prepare(self, logits: Tensor, target: Tensor) -> None:
-        """Make the distances."""
-        self.target = target
-        self.distance = segloss.precompute.signed_distance_map(target, logits.shape[1], batched=True)
-
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The value."""
-        if self.target is not target:
-            self.prepare(logits, target)
-        return self.loss(logits, target, distance=self.distance, **self.keywords)
-
-
 def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """What is measured, by name; the peers where they are installed."""
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross entropy": F.cross_entropy}
     for name in dir(segloss):
         if name.endswith("_loss") and name != "lovasz_hinge_loss":
             losses[name] = getattr(segloss, name)
-    losses["boundary_loss, given"] = Given(segloss.boundary_loss)
-    losses["hausdorff_dt_loss, given"] = Given(segloss.hausdorff_dt_loss)
-    losses["hausdorff_dt_loss, one-sided"] = Given(segloss.hausdorff_dt_loss, one_sided=True)
     try:
         import kornia.losses
 
@@ -70,7 +46,6 @@ def peers() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         for name, loss in (
             ("DiceLoss", monai.losses.DiceLoss),
             ("GeneralizedDiceLoss", monai.losses.GeneralizedDiceLoss),
-            ("HausdorffDTLoss", monai.losses.HausdorffDTLoss),
         ):
             criterion = loss(softmax=True, to_onehot_y=True)
             losses[f"monai {name}"] = lambda x, y, criterion=criterion: criterion(x, y[:, None])
@@ -112,8 +87,6 @@ def peak(name: str, shape: tuple[int, ...]) -> float:
     logits, target = sample(shape)
     small = sample((1, shape[1], *(8 for _ in shape[2:])))
     step(loss, *small)
-    if isinstance(loss, Given):
-        loss.prepare(logits, target)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmHWM")
     step(loss, logits, target)
