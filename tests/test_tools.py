@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
@@ -118,17 +117,6 @@ def test_public_functions_beside_the_families_are_helpers(tmp_path: Path) -> Non
     write(root, "segloss/precompute.py", 'def made(labels):\n    """A map of the labels."""\n')
     (message,) = messages(root)
     assert message.startswith("segloss/precompute.py:2: made: prepares an input and has no section Returns, References")
-
-
-def test_only_a_library_may_have_recorded_no_gradient(tmp_path: Path) -> None:
-    root = small_repository(tmp_path)
-    case = {key: value for key, value in recorded("2d", "overlap").items() if key != "differentiable"}
-    library = {**case["source"], "kind": "third-party"}
-    for source, expected in ((case["source"], ["case '2d': 2d.npz lacks grad"]), (library, [])):
-        write_golden(root, "oe2019overlap", {**case, "source": source}, recorded("2d_other_1", "overlap"))
-        arrays = {name: np.zeros(2) for name in ("logits", "target", "value")}
-        np.savez(root / "tests/golden/oe2019overlap/2d.npz", allow_pickle=False, **arrays)
-        assert [message.partition("oe2019overlap: ")[2] for message in messages(root)] == expected
 
 
 @pytest.mark.parametrize(
