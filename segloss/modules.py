@@ -50,7 +50,7 @@ from segloss.core import (
     Value,
     WeightMap,
 )
-from segloss.core.induced_matching import Construction
+from segloss.core.induced_matching import Cubes
 from segloss.core.module import Loss
 from segloss.core.partial import Annotated
 from segloss.distribution import (
@@ -1974,7 +1974,7 @@ class BettiMatchingLoss(Loss):
         self,
         *,
         filtration: Filtration = "superlevel",
-        construction: Construction = "V",
+        construction: Cubes = "V",
         comparison: Comparison = "union",
         relative: bool = False,
         essential: bool = True,

@@ -27,7 +27,7 @@ from segloss.core.cubical import (
     square_edges,
 )
 
-Construction = Literal["V", "T"]
+Cubes = Literal["V", "T"]
 Image = Float[NDArray[np.float64], "*S"]
 Pairs = Int[NDArray[np.int64], "N 2"]
 Maps = Float[Tensor, "M *S"]
@@ -48,7 +48,7 @@ class Matched:
     second: Int[Tensor, "3 R"]
 
 
-def matched_intervals(first: Maps, second: Maps, construction: Construction, *, union: bool) -> Matched:
+def matched_intervals(first: Maps, second: Maps, construction: Cubes, *, union: bool) -> Matched:
     """The induced matching of each map with its counterpart; no gradient flows through it."""
     return Matched(*_matched_intervals(first.detach(), second.detach(), construction, union))
 
@@ -93,7 +93,7 @@ class Matching:
     pairs: Pairs
 
 
-def induced_matching(first: Image, second: Image, construction: Construction = "V", *, union: bool = True) -> Matching:
+def induced_matching(first: Image, second: Image, construction: Cubes = "V", *, union: bool = True) -> Matching:
     """Match the intervals of all dimensions that do not last for ever, through the union or intersection of sets.
 
     `"V"` takes voxels as vertices, in one to three dimensions, `"T"` as the highest cells, in two. Equal values come in

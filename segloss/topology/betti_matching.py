@@ -23,7 +23,7 @@ from segloss.core import (
     soft_masks,
     sum_dtype,
 )
-from segloss.core.induced_matching import Construction, matched_intervals
+from segloss.core.induced_matching import Cubes, matched_intervals
 
 Filtration = Literal["superlevel", "sublevel", "bothlevel"]
 Comparison = Literal["union", "intersection"]
@@ -35,7 +35,7 @@ def betti_matching_loss(
     target: HardLabels,
     *,
     filtration: Filtration = "superlevel",
-    construction: Construction = "V",
+    construction: Cubes = "V",
     comparison: Comparison = "union",
     relative: bool = False,
     essential: bool = True,
@@ -116,7 +116,7 @@ def _outside_left_out(y: Map, valid: Tensor | None, last: float, relative: bool)
 
 
 def _distance(
-    p: Map, g: Map, last: float, construction: Construction, union: bool, essential: bool, unmatched_target: bool
+    p: Map, g: Map, last: float, construction: Cubes, union: bool, essential: bool, unmatched_target: bool
 ) -> Float[Tensor, "B C"]:
     """The loss of every image and class."""
     of_p, of_g = (y.flatten(0, 1).to(sum_dtype(y.device)) for y in (p, g))
