@@ -1,5 +1,5 @@
 // Two to four losses side by side. What is chosen stands in the address; the data is compare.json.
-{
+(() => {
   const DATA = new URL("../compare.json", document.currentScript.src);
   const MOST = 4;
 
@@ -159,4 +159,4 @@
     const root = document.querySelector(".compare:not([data-ready])");
     if (root) start(root);
   });
-}
+})();
