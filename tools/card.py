@@ -139,7 +139,7 @@ def rows(found: Card) -> list[tuple[str, str]]:
         ratios([(it.shape, it.memory) for it in found.timed]),
         ", ".join(found.inputs) or "none",
         verification(found),
-        ", ".join(name.replace("_", " ") for name in found.exceptions) or "none",
+        exempt(found),
     ]
     return list(zip(ROWS, texts, strict=True))
 
@@ -169,14 +169,14 @@ def half_precision(found: Card) -> str:
     """How far half precision is off."""
     m = found.measured
     size = " × ".join(map(str, SIDES[m.axes]))
-    parts = [f"{name} {percent(deviation)}" for name, deviation in m.half.items()]
-    text = f"off by {', '.join(parts)} of the float64 value on {size} voxels"
+    parts = [f"{percent(deviation)} ({name})" for name, deviation in m.half.items()]
+    text = f"{', '.join(parts)} away from the float64 value on {size} voxels"
     if found.promises["half_precision_is_close"]:
         text += "; less than 1 % on a megapixel"
-    return text + ("; can be off by more than 1 % on a megapixel" if kept_not(found, "half_precision_is_close") else "")
+    return text + ("; can be more than 1 % on a megapixel" if exempted(found, "half_precision_is_close") else "")
 
 
-def kept_not(found: Card, promise: str) -> bool:
+def exempted(found: Card, promise: str) -> bool:
     """Whether the entry has an exception from a promise that would bind the loss."""
     return found.promises[promise] is False
 
@@ -192,7 +192,7 @@ def processes(found: Card) -> str:
     """Whether data-parallel training is the same as in one process."""
     if found.promises[RANKS]:
         return "exact with group=, value and gradient"
-    text = "not exact with group=" if kept_not(found, RANKS) else "no group="
+    text = "not exact with group=" if exempted(found, RANKS) else "no group="
     alone = "; each image counts by itself, so processes with equally many images agree with one"
     return text + (alone if found.measured.alone else "; each process has its own loss")
 
@@ -212,6 +212,12 @@ def verification(found: Card) -> str:
     if found.grad_error is not None:
         text += f", of the gradient {error(found.grad_error)}"
     return text + (f"; {found.failed} disagree" if found.failed else "")
+
+
+def exempt(found: Card) -> str:
+    """The promises that this loss cannot give."""
+    names = ", ".join(name.replace("_", " ") for name in found.exceptions)
+    return f"not promised: {names}" if names else "none"
 
 
 LINKS = {"Verified": "verified-against", "Exceptions": "exceptions"}
