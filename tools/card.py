@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tests.catalogued import means
@@ -135,8 +135,8 @@ def rows(found: Card) -> list[tuple[str, str]]:
         batch(found),
         processes(found),
         {True: "compiles as one graph", False: "does not compile as one graph", None: "not tested"}[kept["compiles"]],
-        ratios([(it.shape, it.time) for it in found.timed]),
-        ratios([(it.shape, it.memory) for it in found.timed]),
+        ratios([(it.shape, it.time) for it in found.timed]) + measured_on(found),
+        ratios([(it.shape, it.memory) for it in found.timed]) + measured_on(found),
         ", ".join(found.inputs) or "none",
         verification(found),
         exempt(found),
@@ -203,6 +203,11 @@ def ratios(found: Sequence[tuple[Sequence[int], float]]) -> str:
     return ", ".join(each) or "not measured"
 
 
+def measured_on(found: Card) -> str:
+    """Where and when the ratios were measured."""
+    return "".join(dict.fromkeys(f" ({it.machine}, {it.date})" for it in found.timed))
+
+
 def verification(found: Card) -> str:
     """How many recorded cases are reproduced, and how well."""
     if not found.cases:
@@ -225,7 +230,7 @@ LINKS = {"Verified": "verified-against", "Exceptions": "exceptions"}
 
 def card_section(found: Card) -> list[str]:
     """The card in the page of a paper."""
-    lines = ["**Behaviour**", "", '<dl class="card">']
+    lines = ["**Behaviour** ([how to read it](../conventions.md#behaviour-card))", "", '<dl class="card">']
     for title, text in rows(found):
         shown = html.escape(text)
         if title in LINKS and (found.cases if title == "Verified" else found.exceptions):
@@ -248,8 +253,7 @@ def record(found: Card) -> dict[str, Any]:
         "promises": dict(found.promises),
         "exceptions": list(found.exceptions),
         "inputs": list(found.inputs),
-        "time": [{"shape": list(it.shape), "ratio": it.time} for it in found.timed],
-        "memory": [{"shape": list(it.shape), "ratio": it.memory} for it in found.timed],
+        "timed": [{**asdict(it), "shape": list(it.shape)} for it in found.timed],
         "cases": found.cases,
         "failed": found.failed,
         "value_error": found.value_error,

@@ -51,7 +51,7 @@
   }
 
   function formula(tex) {
-    const place = element("div", { class: "formula", tabindex: "0" });
+    const place = element("div", { class: "formula", tabindex: "0", role: "group", "aria-label": "Formula" });
     katex.render(tex, place, { displayMode: true, throwOnError: false });
     return place;
   }

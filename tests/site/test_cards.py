@@ -160,8 +160,8 @@ def test_times_are_those_of_the_committed_benchmark(tmp_path: Path) -> None:
     found = {"machine": "two cores", "versions": {"torch": "2.13"}, "date": "2026-11-24", "results": [result]}
     file.write_text(json.dumps(found), encoding="utf-8")
     timed = benchmark(tmp_path).of(DICE.function, {})
-    assert told(PLAIN, timed=timed)["Time"] == "1.83 × cross entropy on 2 × 4 × 96 × 96 × 96"
-    assert told(PLAIN, timed=timed)["Memory"] == "1.2 × cross entropy on 2 × 4 × 96 × 96 × 96"
+    assert told(PLAIN, timed=timed)["Time"] == "1.83 × cross entropy on 2 × 4 × 96 × 96 × 96 (two cores, 2026-11-24)"
+    assert told(PLAIN, timed=timed)["Memory"].startswith("1.2 × cross entropy on 2 × 4 × 96 × 96 × 96")
     assert benchmark(tmp_path).of(DICE.function, {"smooth": 1.0}) == ()
     del result["shape"]
     file.write_text(json.dumps(found), encoding="utf-8")
