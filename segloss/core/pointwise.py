@@ -47,7 +47,7 @@ class _Pointwise(Function):
 def _parts(x: Float[Tensor, "B K N"]) -> tuple[Tensor, ...]:
     """Views that fit a cache."""
     rows, size = x.shape[0] * x.shape[1], SIZE.get(x.device.type, SIZE["cuda"])
-    return x.split(max(1, size // (4 * rows)), 2)
+    return x.split(max(1, size // (2 * rows)), 2)
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
