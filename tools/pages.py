@@ -9,7 +9,9 @@ from typing import Any
 from segloss.core.vocabulary import COMMON
 from tools.behaviour import Subject
 from tools.catalogue import Catalogue
+from tools.choose import choose_page
 from tools.families import FAMILIES
+from tools.lineage import lineage_page, read_edges
 from tools.one_input import one_input_page
 from tools.paper import (
     Entry,
@@ -40,7 +42,16 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
     one_input = one_input_page(catalogue.golden, entries, ROOT)
     drawn = pictures(ROOT, *subjects(entries, catalogue.functions))
-    return {**render(entries, bibtex, catalogue.functions, cases, drawn), "docs/one-input.md": one_input}
+    found = {**render(entries, bibtex, catalogue.functions, cases, drawn), **guides(entries, catalogue.functions)}
+    return {**found, "docs/one-input.md": one_input}
+
+
+def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[str, str]:
+    """The pages that lead to a loss: by questions, and by kinship."""
+    return {
+        "docs/choose.md": choose_page(entries, code),
+        "docs/lineage.md": lineage_page(read_edges(ROOT), entries),
+    }
 
 
 def subjects(
