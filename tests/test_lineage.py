@@ -1,5 +1,6 @@
 """Every edge of lineage.yaml: with its parameters the general loss is the special one, in value and in gradient."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_boxes_do_not_overlap() -> None:
     columns = lineage.boxes(EDGES)
     assert len({box.name for column in columns for box in column}) == len(lineage.depths(EDGES))
     for column in columns:
-        for above, below in zip(column, column[1:], strict=False):
+        for above, below in itertools.pairwise(column):
             assert above.x == below.x
             assert above.y + above.height < below.y
 

@@ -122,7 +122,7 @@ class Box:
         return self.y + TITLE / 2
 
 
-WIDTH, BETWEEN, ABOVE, TITLE, ROW = 216.0, 56.0, 12.0, 26.0, 16.0
+WIDTH, BETWEEN, ABOVE, TITLE, ROW = 226.0, 50.0, 12.0, 26.0, 16.0
 ROUNDS = 24
 
 

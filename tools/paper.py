@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
+from tools.explore import explorer
 from tools.modules import PER_BATCH, class_name, has_module
 from tools.pictures import Pictures, gallery
 from tools.render import escaped
@@ -219,12 +220,13 @@ def function_section(
     if others:
         papers = ", ".join(f"[{paper_name(entries[k])}]({k}.md)" for k in others)
         lines += [f"Other papers with this function: {papers}.", ""]
+    mine = [item for item in items(entries[key]) if item["function"] == function]
     lines += ["**As in the paper**", ""]
-    for item in (item for item in items(entries[key]) if item["function"] == function):
+    for item in mine:
         lines += [example(item, code, helpers), "", facts(item), ""]
         if (name := pictured(item)) in drawn:
             lines += gallery(drawn[name])
-    return lines
+    return [*lines, *explorer(mine[0], code)]
 
 
 def pictured(item: Item) -> str:

@@ -83,7 +83,7 @@ def survey_section() -> list[str]:
     lines = ["## What the survey measured", ""]
     lines += [
         f"[Ma et al. 2021](papers/{KEY}.md): Dice / normalised surface Dice of each task, nnU-Net's first trainer, "
-        f"[as published]({README}). Compounds in bold; the last column is ours: the worst place over the eight columns.",
+        f"[as published]({README}). Compounds in bold; the last column is ours: the worst place of the eight.",
         "",
         "| loss | " + " | ".join(TASKS) + " | worst place |",
         "| --- | " + " | ".join("---" for _ in TASKS) + " | --- |",
