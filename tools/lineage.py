@@ -43,7 +43,9 @@ class Edge:
     @property
     def condition(self) -> str:
         """What must hold for the one to be the other."""
-        return self.when or ", ".join(f"{name} = {plain(value)}" for name, value in (self.params | self.inputs).items())
+        return self.when or ", ".join(
+            f"{name} = {plain(value)}" for name, value in {**self.params, **self.inputs}.items()
+        )
 
     @property
     def equation(self) -> tuple[str, str]:
@@ -138,7 +140,7 @@ def boxes(edges: Sequence[Edge]) -> list[list[Box]]:
     height = max(sum(box.height + ABOVE for box in column) for column in columns)
     for at, column in enumerate(columns):
         for box in column:
-            box.x = 1 + (len(columns) - 1 - at) * (WIDTH + BETWEEN)
+            box.x = 1 + at * (WIDTH + BETWEEN)
         stacked(column, dict.fromkeys((box.name for box in column), 0.0), height)
     for _ in range(ROUNDS):
         for column in columns:
@@ -176,11 +178,11 @@ def drawing(edges: Sequence[Edge], home: Mapping[str, str], family: Mapping[str,
     ]
     for box in placed.values():
         for at, each in enumerate(box.rows):
-            x, y, end = box.x + WIDTH, box.y + TITLE + ROW * (at + 0.5), placed[each.special]
-            bend = BETWEEN * 0.6
+            y, end = box.y + TITLE + ROW * (at + 0.5), placed[each.special]
+            bend, there = BETWEEN * 0.6, end.x + WIDTH
             lines.append(
-                f'<path d="M{x:.0f} {y:.0f}C{x + bend:.0f} {y:.0f} {end.x - bend:.0f} {end.middle:.0f} '
-                f'{end.x:.0f} {end.middle:.0f}"><title>{html.escape(sentence(each))}</title></path>'
+                f'<path d="M{box.x:.0f} {y:.0f}C{box.x - bend:.0f} {y:.0f} {there + bend:.0f} {end.middle:.0f} '
+                f'{there:.0f} {end.middle:.0f}"><title>{html.escape(sentence(each))}</title></path>'
             )
     for box in placed.values():
         title = html.escape(words(box.name))
@@ -191,7 +193,7 @@ def drawing(edges: Sequence[Edge], home: Mapping[str, str], family: Mapping[str,
         lines.append(f'<a href="{home[box.name]}">{text}</a>' if box.name in home else text)
         for at, each in enumerate(box.rows):
             y = box.y + TITLE + ROW * (at + 0.5) + 4
-            lines.append(f'<text x="{box.x + WIDTH - 7:.0f}" y="{y:.0f}">{html.escape(each.condition)}</text>')
+            lines.append(f'<text x="{box.x + 11:.0f}" y="{y:.0f}">{html.escape(each.condition)}</text>')
         lines.append("</g>")
     return "\n".join([*lines, "</svg>"])
 
@@ -205,7 +207,7 @@ def lineage_page(edges: Sequence[Edge], entries: Mapping[str, Entry]) -> str:
     """The drawing, and the same as a table."""
     first: dict[str, str] = {}
     family: dict[str, str] = {}
-    for key, entry in reversed(entries.items()):
+    for key, entry in reversed(list(entries.items())):
         for item in items(entry):
             name = short_name(item["function"])
             first.setdefault(name, key)
@@ -218,9 +220,9 @@ def lineage_page(edges: Sequence[Edge], entries: Mapping[str, Entry]) -> str:
     lines = front_matter("Family tree", "navigation", "toc")
     lines += ["# Which loss generalises which", ""]
     lines += [
-        "Each line leads from a loss to one that it becomes under the condition beside it, in value and in gradient. "
-        "Every line is tested on the inputs that all losses are tested on, so that none of them is only believed. "
-        "Smoothing constants are the same on both sides.",
+        "A loss stands to the right of those that it contains. Below its name are conditions, and the line from each "
+        "leads to the loss that it then is, in value and in gradient. Every line is tested, on the inputs that all "
+        "losses are tested on. Where smoothing constants matter, the calls in the table have them.",
         "",
     ]
     lines += ['<p class="lineage-families">' + " ".join(f'<span class="family-{n}">{n}</span>' for n in known) + "</p>"]

@@ -52,7 +52,7 @@ CAVEATS = (
     "coefficient, ELL takes the logarithm of the mean Dice, WCE has fixed weights of 0.2 and 0.8, and pCE may be "
     "plain cross-entropy.",
     "GDice gives organs that are absent an immense weight, the likely reason for its collapse on several organs.",
-    "Four tasks of abdominal CT and one architecture: on other data the order may be another.",
+    "Four tasks in 3D and one architecture: on other data the order may be another.",
 )
 
 
@@ -71,8 +71,9 @@ def take_home() -> str:
     least = min(worst.values())
     steady = [name for name, place in worst.items() if place == least]
     return (
-        "No loss wins everywhere, and sums of Dice with a loss of single voxels are the most robust: that is what the "
-        f"survey of [Ma et al. 2021](papers/{KEY}.md) concludes. In its table of {len(FIRST)} losses in one trainer "
+        "No loss wins everywhere; sums of Dice with a second term (TopK, focal, Hausdorff or boundary) are the most "
+        "robust, above all where classes are highly imbalanced: that is what the survey of "
+        f"[Ma et al. 2021](papers/{KEY}.md) concludes. In its table of {len(FIRST)} losses in one trainer "
         f"{' and '.join(steady)} never falls below place {least}; [the numbers](#what-the-survey-measured)."
     )
 

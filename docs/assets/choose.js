@@ -68,7 +68,11 @@
       choice.hidden = !shown;
       const names = JSON.parse(choice.dataset.names);
       const fitting = new Set(items.map((index) => names[index]));
-      for (const code of choice.querySelectorAll("code[data-name]")) code.classList.toggle("unfit", !fitting.has(code.dataset.name));
+      for (const code of choice.querySelectorAll("code[data-name]")) {
+          const unfit = !fitting.has(code.dataset.name);
+          code.classList.toggle("unfit", unfit);
+          code.title = unfit ? "does not fit the answers" : "";
+        }
       for (const reason of choice.querySelectorAll("[data-reason]")) {
         reason.hidden = chosen.length > 0 && !reasons.has(reason.dataset.reason);
       }

@@ -65,7 +65,7 @@
   window.seglossFormula = value;
 
   // The drawing
-  const [WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW] = [640, 300, 46, 12, 12, 40];
+  const [WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW] = [640, 312, 46, 12, 12, 52];
   const FIRST = { voxel: 0.004, overlap: 0.1, confidence: 0 };
   const LAST = { voxel: 0.9999, overlap: 1, confidence: 1 };
 
@@ -89,11 +89,11 @@
     const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
     for (const at of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
       plot.append(svg("line", { x1: x(at), x2: x(at), y1: y(0), y2: y(top), class: "grid" }));
-      plot.append(svg("text", { x: x(at), y: y(0) + 16, class: "tick" }, String(at)));
+      plot.append(svg("text", { x: x(at), y: y(0) + 18, class: "tick" }, String(at)));
       plot.append(svg("line", { x1: x(0), x2: x(1), y1: y(at * top), y2: y(at * top), class: "grid" }));
       plot.append(svg("text", { x: x(0) - 6, y: y(at * top) + 4, class: "tick side" }, String(+(at * top).toFixed(2))));
     }
-    plot.append(svg("text", { x: x(0.5), y: HEIGHT - 6, class: "tick" }, axis));
+    plot.append(svg("text", { x: x(0.5), y: HEIGHT - 8, class: "tick" }, axis));
     const path = (of) => {
       const points = [];
       for (let at = 0; at <= 240; at += 1) {
