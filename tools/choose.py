@@ -214,7 +214,7 @@ def choice(key: str, entry: Entry, answers: Mapping[tuple[Question, Answer], Map
     return "".join(
         [
             f'<section class="choice" id="{key}" data-names="{html.escape(json.dumps(names))}">',
-            f'<h3><a href="../papers/{key}/">{html.escape(entry["title"])}</a></h3>',
+            f'<h2><a href="../papers/{key}/">{html.escape(entry["title"])}</a></h2>',
             f"<p><small>{html.escape(cited(entry))}, {html.escape(entry['venue'])}</small> {code}</p>",
             f'<ul class="reasons">{"".join(reasons)}</ul>' if reasons else "",
             f"<p>{html.escape(entry['usage'].strip())}</p>" if entry.get("usage") else "",

@@ -83,7 +83,7 @@
     form.querySelector("output").textContent = !shown.length
       ? "No paper of the catalogue fits all of this; take an answer back."
       : wishes > 1
-        ? `${shown.length} of ${order.length} papers, ${all} of them for all ${wishes} reasons; those come first`
+        ? `${shown.length} of ${order.length} papers, ${all} of them for every reason given; those come first`
         : `${shown.length} of ${order.length} papers`;
   }
 
