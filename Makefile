@@ -72,5 +72,5 @@ bench: $(STAMP)
 	$(RUN) benchmarks.cost
 
 clean:
-	rm -rf $(VENV) site web/node_modules docs/assets/katex docs/papers docs/families
-	rm -f docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families
+	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md docs/one-input.md docs/references.bib docs/vocabulary.md

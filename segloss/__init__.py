@@ -12,6 +12,7 @@ from segloss import precompute as precompute
 from segloss import region as region
 from segloss import shape as shape
 from segloss import structural as structural
+from segloss import topology as topology
 from segloss.boundary import boundary_dou_loss as boundary_dou_loss
 from segloss.boundary import boundary_f1_loss as boundary_f1_loss
 from segloss.boundary import boundary_loss as boundary_loss
@@ -35,6 +36,7 @@ from segloss.compound import label_marginal_loss as label_marginal_loss
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.distance import distance_backend as distance_backend
+from segloss.core.homology import homology_backend as homology_backend
 from segloss.distribution import asymmetric_adversarial_loss as asymmetric_adversarial_loss
 from segloss.distribution import asymmetric_ce_dice_loss as asymmetric_ce_dice_loss
 from segloss.distribution import asymmetric_focal_margin_loss as asymmetric_focal_margin_loss
@@ -63,16 +65,19 @@ from segloss.modules import AsymmetricAdversarialLoss as AsymmetricAdversarialLo
 from segloss.modules import AsymmetricCEDiceLoss as AsymmetricCEDiceLoss
 from segloss.modules import AsymmetricFocalMarginLoss as AsymmetricFocalMarginLoss
 from segloss.modules import AsymmetricMixupLoss as AsymmetricMixupLoss
+from segloss.modules import BettiMatchingLoss as BettiMatchingLoss
 from segloss.modules import BootstrappedCrossEntropyLoss as BootstrappedCrossEntropyLoss
 from segloss.modules import BoundaryDoULoss as BoundaryDoULoss
 from segloss.modules import BoundaryF1Loss as BoundaryF1Loss
 from segloss.modules import BoundaryLoss as BoundaryLoss
+from segloss.modules import CenterlineBoundaryDiceLoss as CenterlineBoundaryDiceLoss
 from segloss.modules import ComboLoss as ComboLoss
 from segloss.modules import DiceCELoss as DiceCELoss
 from segloss.modules import DiceFocalLoss as DiceFocalLoss
 from segloss.modules import DiceHDLoss as DiceHDLoss
 from segloss.modules import DiceLoss as DiceLoss
 from segloss.modules import DiceTopkLoss as DiceTopkLoss
+from segloss.modules import DiscreteMorseLoss as DiscreteMorseLoss
 from segloss.modules import DistancePenalisedCrossEntropyLoss as DistancePenalisedCrossEntropyLoss
 from segloss.modules import ElasticInteractionLoss as ElasticInteractionLoss
 from segloss.modules import ExclusionCrossEntropyLoss as ExclusionCrossEntropyLoss
@@ -108,10 +113,16 @@ from segloss.modules import SensitivitySpecificityLoss as SensitivitySpecificity
 from segloss.modules import ShapeAwareCrossEntropyLoss as ShapeAwareCrossEntropyLoss
 from segloss.modules import ShapeDescriptorLoss as ShapeDescriptorLoss
 from segloss.modules import SignedDistanceRegressionLoss as SignedDistanceRegressionLoss
+from segloss.modules import SkeletonRecallLoss as SkeletonRecallLoss
+from segloss.modules import SoftClDiceLoss as SoftClDiceLoss
+from segloss.modules import SoftDiceClDiceLoss as SoftDiceClDiceLoss
 from segloss.modules import SquaredDiceLoss as SquaredDiceLoss
 from segloss.modules import StructuralSimilarityLoss as StructuralSimilarityLoss
 from segloss.modules import TiltedCrossEntropyLoss as TiltedCrossEntropyLoss
 from segloss.modules import TopkCrossEntropyLoss as TopkCrossEntropyLoss
+from segloss.modules import TopographLoss as TopographLoss
+from segloss.modules import TopologicalLoss as TopologicalLoss
+from segloss.modules import TopologicalPriorLoss as TopologicalPriorLoss
 from segloss.modules import TverskyLoss as TverskyLoss
 from segloss.modules import TvMFDiceLoss as TvMFDiceLoss
 from segloss.modules import WeightedAsymmetricSimilarityLoss as WeightedAsymmetricSimilarityLoss
@@ -148,5 +159,16 @@ from segloss.structural import adjacency_matrix as adjacency_matrix
 from segloss.structural import non_adjacency_loss as non_adjacency_loss
 from segloss.structural import region_mutual_information_loss as region_mutual_information_loss
 from segloss.structural import structural_similarity_loss as structural_similarity_loss
+from segloss.topology import betti_matching_loss as betti_matching_loss
+from segloss.topology import centerline_boundary_dice_loss as centerline_boundary_dice_loss
+from segloss.topology import discrete_morse_loss as discrete_morse_loss
+from segloss.topology import morse_skeleton as morse_skeleton
+from segloss.topology import skeleton_recall_loss as skeleton_recall_loss
+from segloss.topology import soft_cldice_loss as soft_cldice_loss
+from segloss.topology import soft_dice_cldice_loss as soft_dice_cldice_loss
+from segloss.topology import topograph_loss as topograph_loss
+from segloss.topology import topological_loss as topological_loss
+from segloss.topology import topological_prior_loss as topological_prior_loss
+from segloss.topology import tubed_skeleton as tubed_skeleton
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """What losses need of the target alone, to be computed once an image: in a data loader, or before the training.
 
 The maps are tensors like any label map: they can be cropped, flipped and stored with it. What is computed here and
-given to a loss, as its `distance` or `weight_map`, has the same effect as what the loss computes itself.
+given to a loss, as its `distance`, `skeleton` or `weight_map`, has the same effect as what the loss computes itself.
 """
 
 import torch
@@ -15,6 +15,7 @@ from segloss.core import distance_backend as distance_backend
 from segloss.distribution import inverse_weight_map as inverse_weight_map
 from segloss.distribution import unet_weight_map as unet_weight_map
 from segloss.shape import layer_weight_map as layer_weight_map
+from segloss.topology import tubed_skeleton as tubed_skeleton
 
 Target = Tensor | NDArray
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 import segloss
 from segloss.precompute import distance_map, signed_distance_map
-from tests.snippets import run, snippets
 from tests.test_identities_supervision import same
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "precompute.md"
@@ -284,11 +283,6 @@ def test_cutting_and_flipping_a_map_is_that_of_a_label_map():
     found = signed_distance_map(target[0], 3)
     assert torch.equal(signed_distance_map(target[0].flip(1), 3), found.flip(2))
     assert math.isfinite(found.sum())
-
-
-@pytest.mark.parametrize(("line", "code"), snippets(PAGE))
-def test_example_of_the_page_runs(line, code, tmp_path):
-    run(PAGE, line, code, tmp_path)
 
 
 def test_precompute_offers_every_map():

@@ -112,6 +112,29 @@ def test_a_loss_that_no_entry_claims_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_public_functions_beside_the_families_are_helpers(tmp_path: Path) -> None:
+    root = small_repository(tmp_path)
+    write(root, "segloss/precompute.py", 'def made(labels):\n    """A map of the labels."""\n')
+    (message,) = messages(root)
+    assert message.startswith("segloss/precompute.py:2: made: prepares an input and has no section Returns, References")
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ("overlap_loss.", ""),
+        ("overlap_loss(alpha=0.3).", ""),
+        ("overlab_loss.", "'overlab_loss' is not a function of this entry; did you mean 'overlap_loss'?"),
+        ("overlab_loss(alpha=0.3).", "'overlab_loss' is not a function of this entry; did you mean 'overlap_loss'?"),
+    ],
+)
+def test_an_exception_may_be_of_one_function(tmp_path: Path, of: str, told: str) -> None:
+    root = small_repository(tmp_path)
+    text = (root / "catalog.yaml").read_text(encoding="utf-8")
+    write(root, "catalog.yaml", text.replace("{best_at_truth:", f"{{{of}best_at_truth:"))
+    assert [message.partition(": oe2019overlap: ")[2] for message in messages(root)] == ([told] if told else [])
+
+
 def test_without_a_contract_exceptions_are_not_judged(tmp_path: Path) -> None:
     root = small_repository(tmp_path)
     remove(root, "tests/contract")

@@ -180,7 +180,7 @@ def choose_page(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> s
         shown = [answer for answer in question.answers if answers[question, answer]]
         for at, answer in enumerate(shown):
             lines.append(answer_row(question, answer, at, len(shown), answers[question, answer], entries))
-    lines += ["</tbody>", "</table>", '<div class="choices">']
+    lines += ["</tbody>", "</table>", '<div class="choice-list">']
     for key, entry in entries.items():
         if entry.get("losses"):
             lines.append(choice(key, entry, answers))

@@ -8,7 +8,19 @@ from collections.abc import Iterable, Iterator
 from tools.catalogue import Catalogue
 from tools.sources import Function, Parameter
 
-PER_BATCH = ("mask", "distance", "contour_distance", "image", "weight_map", "annotated", "partner", "share", "bounds")
+PER_BATCH = (
+    "mask",
+    "distance",
+    "contour_distance",
+    "image",
+    "skeleton",
+    "ridges",
+    "weight_map",
+    "annotated",
+    "partner",
+    "share",
+    "bounds",
+)
 """Inputs that change with every batch, and so are given to `forward`."""
 SPELT = {
     "ce": "CE",

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from segloss.core.vocabulary import COMMON
 from tools.behaviour import Subject
+from tools.card import Card, card, record
 from tools.catalogue import Catalogue
 from tools.choose import choose_page
+from tools.compare import compare_data, compare_page
 from tools.families import FAMILIES
 from tools.lineage import lineage_page, read_edges
+from tools.measured import Measured, Probe, all_measured
 from tools.one_input import one_input_page
 from tools.paper import (
     Entry,
@@ -29,6 +33,7 @@ from tools.paper import (
 from tools.pictures import Pictures, pictures
 from tools.render import escaped
 from tools.sources import Function
+from tools.timed import Benchmark, benchmark
 from tools.verified import Case, summaries, verified
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +46,13 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     bibtex = {key: catalogue.records[key].text for key in entries}
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
     one_input = one_input_page(catalogue.golden, entries, ROOT)
-    drawn = pictures(ROOT, *subjects(entries, catalogue.functions))
-    found = {**render(entries, bibtex, catalogue.functions, cases, drawn), **guides(entries, catalogue.functions)}
-    return {**found, "docs/one-input.md": one_input}
+    subject, files = subjects(entries, catalogue.functions)
+    drawn = pictures(ROOT, subject, files)
+    probe = probes(entries)
+    found = all_measured(ROOT, probe, files)
+    made = cards(entries, catalogue.functions, probe, found, cases, benchmark(ROOT))
+    written = render(entries, bibtex, catalogue.functions, cases, drawn, made)
+    return {**written, **guides(entries, catalogue.functions), "docs/one-input.md": one_input}
 
 
 def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[str, str]:
@@ -52,6 +61,44 @@ def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[s
         "docs/choose.md": choose_page(entries, code),
         "docs/lineage.md": lineage_page(read_edges(ROOT), entries),
     }
+
+
+def probes(entries: Mapping[str, Entry]) -> dict[str, Probe]:
+    """Every function with every set of parameter values, by its call, with what any paper claims that it takes."""
+    found: dict[str, Probe] = {}
+    for entry in entries.values():
+        for item in items(entry):
+            name, measure = pictured(item), item in entry.get("measures", [])
+            tasks, dims = (dict.fromkeys([*known, *more]) for known, more in claims(found.get(name), item))
+            found[name] = Probe(item["function"], item.get("params", {}), [*tasks], [*dims], measure)
+    return found
+
+
+def claims(known: Probe | None, item: Mapping[str, Any]) -> list[tuple[Sequence[Any], Sequence[Any]]]:
+    """Tasks and numbers of axes that are known of a call, each with those that an item adds."""
+    tasks, dims = (known.tasks, known.dims) if known else ([], [])
+    return [(tasks, item["task"]), (dims, item["dims"])]
+
+
+def cards(
+    entries: Mapping[str, Entry],
+    code: Mapping[str, Function],
+    probe: Mapping[str, Probe],
+    found: Mapping[str, Measured],
+    cases: Mapping[str, Sequence[Case]],
+    timed: Benchmark,
+) -> dict[str, dict[str, Card]]:
+    """The cards of each paper, by the call."""
+    made: dict[str, dict[str, Card]] = {}
+    for key, entry in entries.items():
+        made[key] = {}
+        for item in items(entry):
+            name, function, params = pictured(item), item["function"], item.get("params", {})
+            loss = replace(probe[name].loss(), range=tuple(item.get("range", (None, None))))
+            inputs = [*(given for given in code[function].required if given not in params), *item.get("needs", [])]
+            exceptions, times = entry.get("exceptions", {}), timed.of(function, params)
+            made[key][name] = card(loss, exceptions, found[name], cases.get(key, ()), times, inputs)
+    return made
 
 
 def subjects(
@@ -81,16 +128,23 @@ def render(
     code: Mapping[str, Function],
     cases: Mapping[str, Sequence[Case]],
     drawn: Mapping[str, Pictures] = MappingProxyType({}),
+    made: Mapping[str, Mapping[str, Card]] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """The pages; `code` has the functions by their paths, `drawn` the pictures by the call."""
+    """The pages; `code` has the functions by their paths, `drawn` the pictures by the call, `made` the cards."""
     found = {
-        f"docs/papers/{key}.md": paper_page(key, entries, bibtex[key], code, cases.get(key, ()), drawn)
+        f"docs/papers/{key}.md": paper_page(
+            key, entries, bibtex[key], code, cases.get(key, ()), drawn, made.get(key, {})
+        )
         for key in entries
     }
     for family in dict.fromkeys(entry["family"] for entry in entries.values()):
         found[f"docs/families/{family}.md"] = family_page(family, entries)
     found["docs/catalog.md"] = catalogue_page(entries)
-    found["docs/catalog.json"] = json.dumps(records(entries, cases), indent=1, ensure_ascii=False, default=str) + "\n"
+    found["docs/catalog.json"] = (
+        json.dumps(records(entries, cases, made), indent=1, ensure_ascii=False, default=str) + "\n"
+    )
+    found["docs/compare.md"] = compare_page(entries)
+    found["docs/compare.json"] = compare_data(entries, code, drawn, made)
     found["docs/references.bib"] = "\n\n".join(bibtex[key].strip() for key in entries) + "\n"
     found["docs/vocabulary.md"] = vocabulary_table()
     return found
@@ -133,7 +187,8 @@ def catalogue_page(entries: Mapping[str, Entry]) -> str:
     lines = front_matter("Catalogue", "navigation", "toc")
     lines += ["# Catalogue", ""]
     lines += ["Every paper, newest first. A column's title sorts by it; the address keeps the choice, to be passed on."]
-    lines += ["The same as data: [catalog.json](catalog.json) and [references.bib](references.bib).", ""]
+    lines += ["The same as data: [catalog.json](catalog.json) and [references.bib](references.bib)."]
+    lines += ["Two to four losses side by side: [compare](compare.md).", ""]
     lines += ['<div class="catalogue" markdown>', "", row(CATALOGUE_COLUMNS), row(["---"] * len(CATALOGUE_COLUMNS))]
     lines += [catalogue_row(key, entry) for key, entry in entries.items()]
     return "\n".join([*lines, "", "</div>", ""])
@@ -171,16 +226,30 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def records(entries: Mapping[str, Entry], cases: Mapping[str, Sequence[Case]]) -> list[dict[str, Any]]:
-    """The catalogue for machines, with what was verified."""
+def records(
+    entries: Mapping[str, Entry],
+    cases: Mapping[str, Sequence[Case]],
+    made: Mapping[str, Mapping[str, Card]] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """The catalogue for machines, with what was verified and how every function behaves."""
     return [
         {
             "key": key,
             **{k: v for k, v in entry.items() if k != "families"},
+            **{k: [with_card(item, made.get(key, {})) for item in entry[k]] for k in KINDS if k in entry},
             "verified": verification(cases.get(key, ())),
         }
         for key, entry in entries.items()
     ]
+
+
+KINDS = ("losses", "measures")
+
+
+def with_card(item: Mapping[str, Any], made: Mapping[str, Card]) -> dict[str, Any]:
+    """A loss or measure, and its card."""
+    found = made.get(pictured(item))
+    return {**item, **({"card": record(found)} if found else {})}
 
 
 def verification(cases: Sequence[Case]) -> list[dict[str, Any]]:

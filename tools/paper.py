@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
+from tools.card import Card, card_section
 from tools.explore import explorer
 from tools.modules import PER_BATCH, class_name, has_module
 from tools.pictures import Pictures, gallery
@@ -212,6 +214,7 @@ def function_section(
     code: Function,
     helpers: Sequence[Function],
     drawn: Mapping[str, Pictures],
+    cards: Mapping[str, Card],
 ) -> list[str]:
     """Documentation of a function, the call that is the loss of this paper, and what that does."""
     lines = documentation(function)
@@ -224,7 +227,10 @@ def function_section(
     lines += ["**As in the paper**", ""]
     for item in mine:
         lines += [example(item, code, helpers), "", facts(item), ""]
-        if (name := pictured(item)) in drawn:
+        name = pictured(item)
+        if name in cards:
+            lines += [*card_section(cards[name]), compare_link(name), ""]
+        if name in drawn:
             lines += gallery(drawn[name])
     return [*lines, *explorer(mine[0], code)]
 
@@ -232,6 +238,16 @@ def function_section(
 def pictured(item: Item) -> str:
     """The call whose pictures are those of an item."""
     return call(short_name(item["function"]), item.get("params", {}))
+
+
+def compared(name: str) -> str:
+    """A call as the address of the comparison names it."""
+    return name.removesuffix("()").replace(" ", "")
+
+
+def compare_link(name: str) -> str:
+    """Link to the comparison with this call chosen."""
+    return f"[Compare with other losses](../compare.md?{urlencode({'loss': compared(name)})})"
 
 
 def prose(title: str, text: str | Sequence[str] | None) -> list[str]:
@@ -298,6 +314,7 @@ def paper_page(
     functions: Mapping[str, Function],
     cases: Sequence[Case],
     drawn: Mapping[str, Pictures],
+    cards: Mapping[str, Card] = MappingProxyType({}),
 ) -> str:
     """The whole page, with the helpers among the functions that cite the paper."""
     entry = entries[key]
@@ -309,7 +326,7 @@ def paper_page(
     lines += [f"*{escaped(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
     helpers = [it for it in functions.values() if not it.is_loss and it.docstring and key in it.docstring.cited]
     for function in dict.fromkeys(item["function"] for item in items(entry)):
-        lines += function_section(key, function, entries, functions[function], helpers, drawn)
+        lines += function_section(key, function, entries, functions[function], helpers, drawn, cards)
     for helper in helpers:
         lines += documentation(helper.import_path)
     lines += prose("Usage", entry.get("usage"))

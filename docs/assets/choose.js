@@ -93,7 +93,7 @@
     if (!table || root.querySelector("form")) return;
     const questions = readQuestions(table);
     const form = makeForm(questions);
-    const place = root.querySelector(".choices");
+    const place = root.querySelector(".choice-list");
     const order = [...place.children];
     table.before(form);
     table.hidden = true;

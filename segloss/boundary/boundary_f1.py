@@ -1,6 +1,5 @@
-"""Boundary F1 as a loss, on soft boundaries found by max pooling."""
+"""Boundary F1 as a loss, on soft boundaries found by dilation."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from segloss.core import (
     Reduction,
     Value,
     class_reducer,
+    dilation,
     not_negative,
     prepare,
     soft_masks,
@@ -78,24 +78,16 @@ def boundary_f1_loss(
     p, g = (x.spatial(y) for y in soft_masks(x))
     valid = None if x.valid is None else x.spatial(x.valid)
     b_p, b_g = (_rim(y, boundary_width, valid) for y in (p, g))
-    precision = _sum(b_p * _pool(b_g, tolerance_width)) / (_sum(b_p) + smooth)
-    recall = _sum(b_g * _pool(b_p, tolerance_width)) / (_sum(b_g) + smooth)
+    precision = _sum(b_p * dilation(b_g, width=tolerance_width)) / (_sum(b_p) + smooth)
+    recall = _sum(b_g * dilation(b_p, width=tolerance_width)) / (_sum(b_g) + smooth)
     return reduce(1 - 2 * precision * recall / (precision + recall + smooth))
 
 
 def _rim(y: Map, width: int, valid: Tensor | None) -> Map:
     """The inner boundary of a soft mask; what is ignored is no part of any window."""
     outside = 1 - y
-    if valid is not None:
-        outside = outside.masked_fill(~valid, -1)
-    rim = _pool(outside, width) - outside
+    rim = dilation(outside, valid, width=width) - outside
     return rim if valid is None else rim.masked_fill(~valid, 0)
-
-
-def _pool(y: Map, width: int) -> Map:
-    """The maximum over a window of the same size along each axis."""
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[y.ndim - 3]
-    return pool(y, width, stride=1, padding=width // 2)
 
 
 def _sum(y: Map) -> Float[Tensor, "B C"]:

@@ -11,7 +11,6 @@ from segloss.core import (
     ClassWeight,
     DistanceMap,
     HardLabels,
-    Inputs,
     Logits,
     Mask,
     Reduction,
@@ -86,10 +85,16 @@ def hausdorff_dt_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    true = true_mask(x)
-    price = _distance(true, x, side, spacing, distance, include_background).pow_(alpha)
-    if not one_sided:
-        price += _distance(predicted_mask(x), x, side, spacing, None, include_background).pow_(alpha)
+    how = {"side": side, "background": include_background, "power": alpha}
+    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
+    if distance is None:
+        price = mask_distance(true, x, spacing, **how)
+    else:
+        check_spacing(spacing, len(x.shape) - 2)
+        signed = flat_distance(distance, x)
+        price = (signed.abs() if side == "both" else signed.neg().clamp_(min=0)).pow_(alpha)
+    if predicted is not None:
+        mask_distance(predicted, x, spacing, **how, total=price)
     return reduce(ratio(integral(x, _PricedError(true, price)), count(x), empty=0.0))
 
 
@@ -148,22 +153,6 @@ def log_hausdorff_dt_loss(
     )
     loss = mean.log1p()
     return loss[None] if reduction == "none" else loss
-
-
-def _distance(
-    masks: Bool[Tensor, "B C N"],
-    x: Inputs,
-    side: Literal["both", "inside"],
-    spacing: Spacing | None,
-    distance: DistanceMap | None,
-    background: bool,
-) -> Float[Tensor, "B C N"]:
-    """The distances of masks, a new map; those given, with a sign, are of the truth."""
-    if distance is None:
-        return mask_distance(masks, x, spacing, side=side, background=background)
-    check_spacing(spacing, len(x.shape) - 2)
-    signed = flat_distance(distance, x)
-    return signed.abs() if side == "both" else signed.neg().clamp_(min=0)
 
 
 @dataclass(frozen=True)

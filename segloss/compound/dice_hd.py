@@ -18,7 +18,10 @@ from segloss.core import (
     count,
     evidence,
     not_negative,
+    one_of,
     over_parts,
+    positive,
+    prepare,
     ratio,
 )
 
@@ -71,11 +74,12 @@ def dice_hd_loss(
         >>> dice_hd_loss(logits, target, side="both")
         tensor(1.4999)
     """
+    positive(alpha=alpha)
     not_negative(smooth=smooth)
+    one_of("side", side, ("both", "inside"))
+    prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
     e = evidence(logits, target, *how)
-    if target.is_floating_point():
-        raise ValueError(f"target must be class indices or boolean, got {target.dtype}")
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     each = hausdorff_dt_loss(
         logits,

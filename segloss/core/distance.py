@@ -63,7 +63,9 @@ def distance_map(
         )
     one_of("side", side, ("both", "inside", "outside"))
     masks = masks if valid is None else masks & valid
-    return _distances(masks, valid, check_spacing(spacing, masks.ndim - 2), side, dtype)
+    found = torch.zeros(masks.shape, dtype=dtype, device=masks.device)
+    _add_distances(found, masks, valid, check_spacing(spacing, masks.ndim - 2), side, 1.0)
+    return found
 
 
 def signed_distance_map(
@@ -103,13 +105,21 @@ def mask_distance(
     *,
     side: Side = "both",
     background: bool = True,
+    power: float = 1.0,
+    total: Float[Tensor, "B C N"] | None = None,
 ) -> Float[Tensor, "B C N"]:
-    """`distance_map` of masks laid flat like `x`, whose ignored voxels are on no side."""
+    """`distance_map` of masks laid flat like `x`, whose ignored voxels are on no side.
+
+    The distances are raised to a `power`, and added to `total` where that is given, in place.
+    """
     if not background:
         masks = masks & (torch.arange(masks.shape[1], device=masks.device) > 0).view(-1, 1)
+    if total is None:
+        total = torch.zeros(masks.shape, dtype=compute_dtype(x.logits.dtype), device=masks.device)
     valid = None if x.valid is None else x.spatial(x.valid)
-    dtype = compute_dtype(x.logits.dtype)
-    return distance_map(x.spatial(masks), spacing=spacing, side=side, valid=valid, dtype=dtype).flatten(2)
+    size = check_spacing(spacing, len(x.shape) - 2)
+    _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power)
+    return total
 
 
 def flat_distance(distance: DistanceMap, x: Inputs, name: str = "distance") -> Float[Tensor, "B C N"]:
@@ -201,39 +211,54 @@ def _backend(device: torch.device, dtype: torch.dtype) -> str:
     return "edt" if dtype != torch.float64 and _imported("edt") else "scipy"
 
 
-@torch.library.custom_op("segloss::distances", mutates_args=())
-def _distances(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
-    """One operator to a compiler, which cannot look into it."""
-    backend = _backend(masks.device, dtype)
-    squared = torch.zeros(masks.shape, dtype=dtype, device=masks.device if backend == "cupy" else "cpu")
-    if backend == "cupy":
-        _on_gpu(masks, valid, size, side, squared)
-    else:
-        _on_cpu(masks.cpu(), None if valid is None else valid.cpu(), size, side, squared, backend)
-    return squared.sqrt_().to(masks.device)
-
-
-@_distances.register_fake
-def _(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
-    return masks.new_empty(masks.shape, dtype=dtype)
-
-
-def _on_cpu(
-    masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor, backend: str
+@torch.library.custom_op("segloss::add_distances", mutates_args=("total",))
+def _add_distances(
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float
 ) -> None:
-    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
-        known = None if valid is None or valid[image].all() else valid[image, 0]
-        for channel, (mask, d) in enumerate(zip(channels, out, strict=True)):
-            if mask.all() or not mask.any():
-                continue
-            if channel == 1 and len(channels) == 2 and side == "both" and known is None and (mask != channels[0]).all():
-                d.copy_(out[0])
-            elif backend == "edt" and side == "both" and known is None and not _is_speckled(mask):
-                d.copy_(_edt(mask.to(torch.uint8) + 1, size, d.dtype))
-            else:
-                for here, there, name in _sides(mask, known):
-                    if side in (name, "both") and there.any():
-                        d += _depths(~there, size, d.dtype, backend).mul_(here)
+    """Add powers of distances to a map, mask by mask; one operator to a compiler, which cannot look into it."""
+    backend = _backend(masks.device, total.dtype)
+    if backend != "cupy":
+        masks, valid = masks.cpu(), None if valid is None else valid.cpu()
+    for image, channels in enumerate(masks):
+        known = None if valid is None else valid[image, 0]
+        found = None
+        for channel, mask in enumerate(channels):
+            if found is None or not _is_complement(channels, side, known):
+                found = None
+                found = _squared(mask, known, size, side, total.dtype, backend)
+                found = None if found is None else found.pow_(power / 2).to(total.device)
+            if found is not None:
+                total[image, channel] += found
+
+
+@_add_distances.register_fake
+def _(total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float) -> None:
+    return None
+
+
+def _is_complement(channels: Tensor, side: str, known: Tensor | None) -> bool:
+    """Whether there are two masks and each is the other side of the other."""
+    alike = len(channels) == 2 and side == "both" and known is None and channels.device.type == "cpu"
+    return alike and bool((channels[0] != channels[1]).all())
+
+
+def _squared(
+    mask: Tensor, known: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype, backend: str
+) -> Tensor | None:
+    """Squared distances of one mask, a new map; None where it is seen to have no other side."""
+    if backend == "cupy":
+        return _on_gpu(mask, known, size, side, dtype)
+    if mask.all() or not mask.any():
+        return None
+    known = None if known is None or known.all() else known
+    if backend == "edt" and side == "both" and known is None and not _is_speckled(mask):
+        return _edt(mask.to(torch.uint8) + 1, size, dtype)
+    found = None
+    for here, there, name in _sides(mask, known):
+        if side in (name, "both") and there.any():
+            depths = _depths(~there, size, dtype, backend).mul_(here)
+            found = depths if found is None else found.add_(depths)
+    return found
 
 
 def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor, str]]:
@@ -279,21 +304,25 @@ def _scipy(mask: Tensor, size: Sequence[float], dtype: torch.dtype) -> Tensor:
     inside = away[box]
     steps: Any = distance_transform_cdt(inside, "chessboard")
     reach = int(steps.max()) * math.hypot(*size)
+    del steps
     sweeps = [min(n - 1, int(reach / step)) for n, step in zip(inside.shape, size, strict=True)]
-    out = torch.zeros(mask.shape, dtype=dtype)
     if sum(sweeps) <= SWEEPS:
-        out[box] = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
+        found = _swept(torch.from_numpy(inside), size, sweeps, reach, dtype)
     else:
-        out[box] = _transformed(inside, size, dtype)
+        found = _transformed(inside, size, dtype)
+    if found.shape == mask.shape:
+        return found
+    out = torch.zeros(mask.shape, dtype=dtype)
+    out[box] = found
     return out
 
 
 def _swept(mask: Tensor, size: Sequence[float], sweeps: Sequence[int], reach: float, dtype: torch.dtype) -> Tensor:
     """Squared distances, none above `reach`, by the minimum over shifts along one axis after the other."""
     d = torch.where(mask, reach**2, 0.0).to(dtype)
-    work = torch.empty_like(d)
+    before, work = torch.empty_like(d), torch.empty_like(d)
     for axis, (n, step, sweep) in enumerate(zip(d.shape, size, sweeps, strict=True)):
-        before = d.clone()
+        before.copy_(d)
         for k in range(1, sweep + 1):
             for to, start in ((k, 0), (0, k)):
                 here, there, moved = (x.narrow(axis, at, n - k) for x, at in ((d, to), (before, start), (work, 0)))
@@ -312,14 +341,13 @@ def _transformed(mask: NDArray[np.bool_], size: Sequence[float], dtype: torch.dt
     return out
 
 
-def _on_gpu(masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, squared: Tensor) -> None:
-    """Nothing is waited for: masks without another side are dealt with at the end."""
-    cupy = required("cupy")
-    for image, (channels, out) in enumerate(zip(masks, squared, strict=True)):
-        for mask, d in zip(channels, out, strict=True):
-            for here, there, name in _sides(mask, None if valid is None else valid[image, 0]):
-                if side in (name, "both"):
-                    d += torch.where(here & there.any() & mask.any(), _cupy(cupy, ~there, size).to(d.dtype), 0)
+def _on_gpu(mask: Tensor, known: Tensor | None, size: Sequence[float], side: str, dtype: torch.dtype) -> Tensor:
+    """Nothing is waited for: a mask without another side is dealt with at the end."""
+    cupy, found = required("cupy"), torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    for here, there, name in _sides(mask, known):
+        if side in (name, "both"):
+            found += torch.where(here & there.any() & mask.any(), _cupy(cupy, ~there, size).to(dtype), 0)
+    return found
 
 
 def _cupy(cupy: Any, mask: Tensor, size: Sequence[float]) -> Tensor:

@@ -54,6 +54,7 @@ def range_holds(loss: Loss, case: Case) -> None:
 @promise
 def gradient_is_derivative(loss: Loss, case: Case) -> None:
     """The gradient is the derivative of the value, by finite differences along several directions."""
+    case = apart(case)
     gradient = value_and_grad(loss, case)[1]
     for along in (*directions(case, 4), gradient):
         ahead, behind = (loss(case.replace(logits=case.logits + side * along)) for side in (STEP, -STEP))
@@ -63,6 +64,7 @@ def gradient_is_derivative(loss: Loss, case: Case) -> None:
 @promise
 def second_derivative_is_right_or_refused(loss: Loss, case: Case) -> None:
     """The gradient can be derived once more, or says that it cannot."""
+    case = apart(case)
     (along,) = directions(case, 1)
     ahead, behind = (value_and_grad(loss, case.replace(logits=case.logits + side * along))[1] for side in (STEP, -STEP))
     logits = case.logits.detach().requires_grad_()
@@ -77,6 +79,12 @@ def second_derivative_is_right_or_refused(loss: Loss, case: Case) -> None:
         assert "twice" in message or "second" in message, f"the refusal should say what is refused: {message}"
         return
     close(second, (ahead - behind) / (2 * STEP), "second derivative", rtol=1e-4, atol=1e-7)
+
+
+def apart(case: Case) -> Case:
+    """The case with no two logits closer than ten steps, of either sign, so that a step does not change their order."""
+    rank = case.logits.abs().flatten().argsort().argsort().view_as(case.logits)
+    return case.replace(logits=case.logits + 10 * STEP * rank * case.logits.sign())
 
 
 def directions(case: Case, number: int) -> Tensor:

@@ -78,7 +78,7 @@ def mistakes(page: str) -> list[str]:
         mine = [
             float(numbers["value"])
             for case, numbers in cases
-            if re.sub(r"\s", "", case["source"]["callable"]) == called and digest(numbers) == digest(arrays)
+            if re.sub(r"\s", "", case["source"]["callable"] or "") == called and digest(numbers) == digest(arrays)
         ]
         ours = cells["who"] == "**segloss**"
         if not ours and value not in [f"{number:.6f}" for number in mine]:

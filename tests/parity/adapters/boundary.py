@@ -44,8 +44,7 @@ def hausdorff_dt(loss: Callable[..., Tensor]) -> Adapter:
             keywords["side"] = "inside"
         elif variant:
             raise ValueError(f"a variant without a translation: {variant}")
-        if words.take("batch", False):
-            raise ValueError("pooling over the batch changes only losses that are not reduced")
+        words.take("batch")  # a mean over everything is the same, pooled or not
         if (spacing := words.take("spacing")) is not None:
             keywords["spacing"] = spacing
         words.finish()

@@ -1,0 +1,399 @@
+"""Persistent homology of images: what appears and vanishes as a threshold moves, and at which voxels.
+
+Voxels enter one by one, in the order of their values, and of their indices where these are equal. So a bar has one
+voxel of birth and one of death, whatever it is computed with, and a gradient can flow to the two.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Integer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segloss.core.inputs import one_of, sum_dtype
+
+Construction = Literal["T", "V", "freudenthal"]
+Filtration = Literal["superlevel", "sublevel"]
+HomologyBackend = Literal["auto", "cripser", "gudhi"]
+Field = NDArray[Any]
+Voxels = NDArray[np.int64]
+Box = tuple[slice, ...]
+Maps = Float[Tensor, "M *S"]
+Masks = Bool[Tensor, "M *S"]
+
+INSTALL = {"gudhi": 'pip install "segloss-catalog[topology]"', "cripser": 'pip install "segloss-catalog[fast]"'}
+
+_BACKEND: ContextVar[HomologyBackend] = ContextVar("homology_backend", default="auto")
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of an image: their dimension, and the voxels of birth and death as flat indices in C order.
+
+    A component is of dimension 0, a loop or, in a plane, a hole of dimension 1, a cavity of dimension 2. What never
+    dies has -1 for its death.
+    """
+
+    dimension: Voxels
+    birth: Voxels
+    death: Voxels
+
+
+@dataclass(frozen=True)
+class Barcode:
+    """The bars of many maps that die, the longest of each look and dimension first.
+
+    Attributes:
+        look: The patch a bar is in, counted through the patches of the first map, then those of the next.
+        dimension: Its dimension.
+        birth: Its voxel of birth, a flat index into all maps together.
+        death: Its voxel of death.
+        rank: Its place by length among the bars of its look and dimension, 0 for the longest.
+    """
+
+    look: Integer[Tensor, " n"]
+    dimension: Integer[Tensor, " n"]
+    birth: Integer[Tensor, " n"]
+    death: Integer[Tensor, " n"]
+    rank: Integer[Tensor, " n"]
+
+    def total(self, cost: Float[Tensor, " n"], looks: int) -> Float[Tensor, " L"]:
+        """The costs of bars added up for each look."""
+        cost = cost.to(sum_dtype(cost.device))
+        return cost.new_zeros(looks).index_add(0, self.look, cost)
+
+
+def persistence(
+    field: Field,
+    *,
+    construction: Construction = "T",
+    filtration: Filtration = "superlevel",
+    valid: NDArray[np.bool_] | None = None,
+    dimensions: Sequence[int] | None = None,
+    backend: HomologyBackend | None = None,
+) -> Bars:
+    """The bars of an image, sorted by dimension, birth and death, without those of length 0.
+
+    Args:
+        field: Values of the voxels, with one to three axes.
+        construction: What a voxel is. `"T"`: a closed cube, so that the foreground is connected across corners;
+            `"V"`: a vertex, connected to its neighbours along the axes; `"freudenthal"`: a vertex of a triangulation
+            with one diagonal in each square.
+        filtration: Whether high values enter first, `"superlevel"`, or low ones, `"sublevel"`.
+        valid: Voxels that count, None for all. What has not died once they are all there, never dies.
+        dimensions: Those wanted, None for all.
+        backend: What to compute with, as for `homology_backend`; None for what that says.
+    """
+    one_of("construction", construction, ("T", "V", "freudenthal"))
+    one_of("filtration", filtration, ("superlevel", "sublevel"))
+    wanted = range(field.ndim) if dimensions is None else dimensions
+    library = _library(construction, backend)
+    value = field.ravel().astype(np.promote_types(field.dtype, np.float32), copy=False)
+    value = -value if filtration == "superlevel" else value
+    if valid is not None:
+        value = np.where(valid.ravel(), value, np.inf)
+    voxels = value.size if valid is None else np.count_nonzero(valid)
+    order = np.argsort(value, kind="stable")
+    time = np.empty(value.size)
+    time[order] = np.arange(value.size)
+    # Axes of one voxel are left out: they change no bar, and cripser's vertices are not connected beside one.
+    time = time.reshape([n for n in field.shape if n > 1] or [1])
+
+    found = _COMPUTE[library](time, construction, min(max(wanted, default=0), time.ndim - 1))
+    dimension, birth, death = found[:, np.lexsort(found[::-1])]
+    forever = death >= voxels
+    voxel_of_birth, voxel_of_death = order[birth], np.where(forever, -1, order[np.where(forever, 0, death)])
+    kept = (birth < voxels) & np.isin(dimension, wanted)
+    kept &= forever | (value[voxel_of_birth] != value[voxel_of_death])
+    return Bars(dimension[kept], voxel_of_birth[kept], voxel_of_death[kept])
+
+
+def barcode(
+    maps: Maps,
+    *,
+    patch: Sequence[int] = (),
+    construction: Construction = "T",
+    filtration: Filtration = "superlevel",
+    valid: Masks | None = None,
+    where: Bool[Tensor, " L"] | None = None,
+    dimensions: Sequence[int] | None = None,
+) -> Barcode:
+    """The bars that die, of every patch of every map, computed in the threads that torch may use on the CPU.
+
+    Args:
+        maps: One map a row. No gradient flows through it: take the values at birth and death.
+        patch: Size of a patch along each axis; without it, there is one of the size of the map.
+        construction: As for `persistence`.
+        filtration: As for `persistence`.
+        valid: Voxels that count, None for all.
+        where: Looks to take, None for all.
+        dimensions: Those wanted, None for all.
+    """
+    wanted = list(range(maps.ndim - 1) if dimensions is None else dimensions)
+    found = _barcode(maps.detach(), valid, where, list(patch), construction, filtration, wanted)
+    return Barcode(*found.unbind(0))
+
+
+def features(
+    masks: Masks,
+    *,
+    patch: Sequence[int] = (),
+    construction: Construction = "T",
+    valid: Masks | None = None,
+) -> Integer[Tensor, "L D"]:
+    """How many bars that die a mask has, for every look and dimension; -1 for a mask that is empty or full there.
+
+    Where all voxels count, these are its Betti numbers, less the component that stays.
+    """
+    return _features(masks, valid, list(patch), construction)
+
+
+def betti_numbers(mask: NDArray[np.bool_], construction: Literal["T", "V"] = "T") -> tuple[int, ...]:
+    """The numbers of components, loops and cavities of a mask with one to three axes."""
+    axes, closed = mask.ndim, construction == "T"
+    if not mask.any():
+        return (0,) * axes
+    components = _components(mask, corners=closed)
+    if axes == 1:
+        return (components,)
+    holes = _components(np.pad(~mask, 1, constant_values=True), corners=not closed) - 1
+    if axes == 2:
+        return components, holes
+    return components, components + holes - _euler(mask, closed=closed), holes
+
+
+def patches(shape: Sequence[int], patch: Sequence[int]) -> list[Box]:
+    """Boxes that tile an image, the last along each axis no larger than what is left."""
+    sizes = patch or shape
+    starts = [[slice(at, min(at + size, n)) for at in range(0, n, size)] for n, size in zip(shape, sizes, strict=True)]
+    return list(itertools.product(*starts))
+
+
+@contextmanager
+def homology_backend(name: HomologyBackend) -> Iterator[None]:
+    """Choose what persistent homology is computed with, within a `with` block.
+
+    Both give the same bars. `"auto"` takes cripser, which is several times faster, where it is installed, else gudhi.
+    The triangulation of `construction="freudenthal"` is always computed with gudhi. The choice holds in the current
+    thread, and in processes forked from it.
+
+    Args:
+        name: `"auto"`, `"cripser"` or `"gudhi"`.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        ValueError: If `name` is none of these.
+        ImportError: If what is chosen is not installed.
+
+    Examples:
+        >>> with homology_backend("gudhi"):
+        ...     persistence(np.array([3.0, 1.0, 2.0]))
+        Bars(dimension=array([0, 0]), birth=array([0, 2]), death=array([-1,  1]))
+    """
+    one_of("name", name, ("auto", "cripser", "gudhi"))
+    if name != "auto":
+        _require(name)
+    token = _BACKEND.set(name)
+    try:
+        yield
+    finally:
+        _BACKEND.reset(token)
+
+
+def _library(construction: str, chosen: HomologyBackend | None = None) -> Literal["cripser", "gudhi"]:
+    """What to compute with: the one place where that is decided."""
+    name = _BACKEND.get() if chosen is None else chosen
+    if name == "auto":
+        name = "cripser" if _is_installed("cripser") else "gudhi"
+    if construction == "freudenthal":
+        name = "gudhi"
+    _require(name)
+    return name
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _require(package: str) -> None:
+    if not _is_installed(package):
+        raise ImportError(f"persistent homology needs {package}, get it with {INSTALL[package]}")
+
+
+def _cripser(time: NDArray[np.float64], construction: str, top: int) -> Voxels:
+    """Dimension, birth and death of every bar, in a row each."""
+    module = "tcripser" if construction == "T" else "cripser"
+    found = importlib.import_module(module).computePH(time, maxdim=top)
+    return np.minimum(np.asarray(found).reshape(len(found), -1)[:, :3].T, time.size).astype(np.int64)
+
+
+def _gudhi(time: NDArray[np.float64], construction: str, top: int) -> Voxels:
+    import gudhi
+
+    if construction == "freudenthal":
+        complex = _triangulation(time)
+    else:
+        voxels: dict[str, Any] = {"top_dimensional_cells" if construction == "T" else "vertices": time}
+        complex: Any = gudhi.CubicalComplex(**voxels)  # pyright: ignore[reportAttributeAccessIssue]
+    complex.compute_persistence(homology_coeff_field=2)
+    found = [np.reshape(complex.persistence_intervals_in_dimension(d), (-1, 2)) for d in range(top + 1)]
+    dimension = np.repeat(np.arange(top + 1), [len(intervals) for intervals in found])
+    ends = np.minimum(np.concatenate(found), time.size).T
+    return np.vstack([dimension, ends]).astype(np.int64)
+
+
+_COMPUTE: dict[str, Callable[[NDArray[np.float64], str, int], Voxels]] = {"cripser": _cripser, "gudhi": _gudhi}
+
+
+def _triangulation(time: NDArray[np.float64]) -> Any:
+    """Every cube cut along its diagonals; a simplex enters with the last of its vertices."""
+    import gudhi
+
+    tree: Any = gudhi.SimplexTree()  # pyright: ignore[reportAttributeAccessIssue]
+    index = np.arange(time.size, dtype=np.int32).reshape(time.shape)
+    for chain in _chains(((0,) * time.ndim,)):
+        corners = [
+            index[tuple(slice(at, at + n - far) for at, far, n in zip(corner, chain[-1], time.shape, strict=True))]
+            for corner in chain
+        ]
+        vertices = np.stack([corner.ravel() for corner in corners])
+        tree.insert_batch(vertices, time.ravel()[vertices].max(0))
+    return tree
+
+
+def _chains(chain: tuple[tuple[int, ...], ...]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """The corners of a cube that make a simplex, from the first corner outwards."""
+    yield chain
+    for step in itertools.product((0, 1), repeat=len(chain[0])):
+        if step != chain[-1] and all(a >= b for a, b in zip(step, chain[-1], strict=True)):
+            yield from _chains((*chain, step))
+
+
+def _components(mask: NDArray[np.bool_], *, corners: bool) -> int:
+    """How many there are where voxels touch across corners, or along the axes alone."""
+    from scipy.ndimage import generate_binary_structure, label
+
+    found: Any = label(mask, generate_binary_structure(mask.ndim, mask.ndim if corners else 1))
+    return found[1]
+
+
+def _euler(cells: NDArray[np.bool_], *, closed: bool) -> int:
+    """Vertices less edges plus faces less cubes."""
+    cells = np.pad(cells, 1) if closed else cells
+    alternating = [(1, cells)]
+    for axis in range(cells.ndim):
+        pairs = []
+        for sign, those in alternating:
+            one, other = (those.take(range(k, those.shape[axis] - 1 + k), axis) for k in (0, 1))
+            pairs += [(sign, one | other), (-sign, those)] if closed else [(sign, those), (-sign, one & other)]
+        alternating = pairs
+    return sum(sign * int(np.count_nonzero(those)) for sign, those in alternating)
+
+
+@torch.library.custom_op("segloss::barcode", mutates_args=())
+def _barcode(
+    maps: Tensor,
+    valid: Tensor | None,
+    where: Tensor | None,
+    patch: Sequence[int],
+    construction: str,
+    filtration: str,
+    dimensions: Sequence[int],
+) -> Tensor:
+    """One operator to a compiler, which cannot look into it; the fields of a `Barcode` in a row each."""
+    library = _library(construction)
+    fields, kept = maps.cpu().numpy(), None if valid is None else valid.cpu().numpy()
+    boxes = patches(maps.shape[1:], patch)
+    index = np.arange(fields.size).reshape(fields.shape)
+    looks = range(len(fields) * len(boxes)) if where is None else where.nonzero().flatten().tolist()
+
+    def bars(look: int) -> Voxels:
+        at = look // len(boxes), *boxes[look % len(boxes)]
+        at, there = (at, None) if kept is None else _cropped(at, kept)
+        if 0 in fields[at].shape:
+            return np.empty((4, 0), dtype=np.int64)
+        how: Any = {"construction": construction, "filtration": filtration, "backend": library}
+        found = persistence(fields[at], valid=there, dimensions=dimensions, **how)
+        dies, voxels = found.death >= 0, index[at].ravel()
+        rows = found.dimension, voxels[found.birth], voxels[found.death]
+        return np.stack([np.full(len(dies), look), *rows])[:, dies]
+
+    look, dimension, birth, death = np.concatenate([np.empty((4, 0), dtype=np.int64), *_each(bars, looks)], 1)
+    values, group = fields.ravel(), look * maps.ndim + dimension
+    order = np.lexsort((-np.abs(values[birth] - values[death]), group))
+    group = group[order]
+    rank = np.arange(len(group)) - np.searchsorted(group, group)
+    rows = np.stack([*(row[order] for row in (look, dimension, birth, death)), rank])
+    return torch.from_numpy(rows).to(maps.device)
+
+
+@_barcode.register_fake
+def _(maps: Tensor, *others: Any) -> Tensor:
+    bars = torch.library.get_ctx().new_dynamic_size()
+    return maps.new_empty((5, bars), dtype=torch.long)
+
+
+@torch.library.custom_op("segloss::features", mutates_args=())
+def _features(masks: Tensor, valid: Tensor | None, patch: Sequence[int], construction: str) -> Tensor:
+    library = _library(construction)
+    fields, kept = masks.cpu().numpy(), None if valid is None else valid.cpu().numpy()
+    boxes, axes = patches(masks.shape[1:], patch), masks.ndim - 1
+
+    def numbers(look: int) -> Sequence[int]:
+        at = look // len(boxes), *boxes[look % len(boxes)]
+        at, there = (at, None) if kept is None else _cropped(at, kept)
+        mask = fields[at]
+        inside = mask if there is None else mask[there]
+        if inside.all() or not inside.any():
+            return (-1,) * axes
+        if there is None and construction in ("T", "V"):
+            components, *others = betti_numbers(mask, construction)  # pyright: ignore[reportArgumentType]
+            return components - 1, *others
+        how: Any = {"construction": construction, "backend": library}
+        found = persistence(mask, valid=there, **how)
+        return np.bincount(found.dimension[found.death >= 0], minlength=axes).tolist()
+
+    found = _each(numbers, range(len(fields) * len(boxes)))
+    return torch.tensor(found, dtype=torch.long, device=masks.device)
+
+
+@_features.register_fake
+def _(masks: Tensor, valid: Tensor | None, patch: Sequence[int], construction: str) -> Tensor:
+    looks = len(masks) * len(patches(masks.shape[1:], patch))
+    return masks.new_empty((looks, masks.ndim - 1), dtype=torch.long)
+
+
+def _cropped(at: tuple[Any, ...], valid: NDArray[np.bool_]) -> tuple[tuple[Any, ...], NDArray[np.bool_] | None]:
+    """The part of a box in which voxels count, and which count there; None where all do."""
+    there = valid[at]
+    if there.all():
+        return at, None
+    box = []
+    for axis, side in enumerate(at[1:]):
+        seen = np.flatnonzero(there.any(tuple(a for a in range(there.ndim) if a != axis)))
+        box.append(slice(side.start + seen[0], side.start + seen[-1] + 1) if len(seen) else slice(0))
+    at = at[0], *box
+    return at, None if valid[at].all() else valid[at]
+
+
+def _each(function: Callable[[_Job], _Result], jobs: Iterable[_Job]) -> list[_Result]:
+    """Results of all jobs, in as many threads as torch may use: the libraries let go of the interpreter."""
+    jobs = list(jobs)
+    threads = min(torch.get_num_threads(), len(jobs))
+    if threads <= 1:
+        return [function(job) for job in jobs]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, jobs))

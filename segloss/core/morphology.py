@@ -1,0 +1,393 @@
+"""Soft morphology: erosion, dilation, opening and skeleton of values, and the skeleton of a mask.
+
+A window reaches neither beyond the image nor to voxels that are not valid; values there are left undefined. Extremes
+come from shifted slices, one axis at a time. Their gradient is that of pooling, also among equal values: the first
+voxel of a window has it, and axes that tie in an erosion share it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise, product
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Shaped
+from torch import Tensor
+from torch.autograd import Function
+
+from segloss.core.blocks import SIZE
+
+Map = Shaped[Tensor, "B C *S"]
+Valid = Bool[Tensor, "B 1 *S"] | None
+
+
+def erosion(y: Map, valid: Valid = None) -> Map:
+    """The least value of each voxel and its neighbours along the axes."""
+    return _run(_Erosion(), y, valid)
+
+
+def dilation(y: Map, valid: Valid = None, *, width: int = 3) -> Map:
+    """The largest value in a box of `width` voxels, an odd number, around each."""
+    return _run(_Dilation(width), y, valid)
+
+
+def opening(y: Map, valid: Valid = None) -> Map:
+    """The dilation of the erosion."""
+    return dilation(erosion(y, valid), valid)
+
+
+def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
+    """What openings take away from a map and from each of its erosions, joined; for values from 0 to 1.
+
+    With I₀ = y, Iₖ₊₁ = erosion(Iₖ) and Δₖ = max(Iₖ - opening(Iₖ), 0) it is 1 - ∏ (1 - Δₖ) over k = 0, …, iterations.
+    """
+    return 1 - _run(_Remainder(iterations), y, valid)
+
+
+@torch.library.custom_op("segloss::hard_skeleton", mutates_args=())
+def hard_skeleton(masks: Tensor) -> Tensor:
+    """The centre lines of masks (B, C, *S) of two or three axes, thinned by scikit-image on the CPU, without gradient.
+
+    One operator to a compiler, which cannot look into it.
+    """
+    try:
+        from skimage.morphology import skeletonize
+    except ImportError as error:
+        raise ImportError('skeletons need scikit-image: pip install "segloss-catalog[skeleton]"') from error
+    lines = torch.zeros(masks.shape, dtype=torch.bool)
+    for mask, line in zip(masks.cpu().flatten(0, 1), lines.flatten(0, 1), strict=True):
+        if mask.any():
+            line[:] = torch.from_numpy(skeletonize(mask.numpy())) > 0
+    return lines.to(masks.device)
+
+
+@hard_skeleton.register_fake
+def _(masks: Tensor) -> Tensor:
+    return torch.empty_like(masks)
+
+
+def thinned(masks: Bool[Tensor, "B C *S"], iterations: int = 5) -> Bool[Tensor, "B C *S"]:
+    """The centre lines of masks, peeled off evenly at constant Euler characteristic, by Menten et al. (ICCV 2023).
+
+    A voxel goes if the Euler characteristic of the background does not change with it, unless it has at most one
+    neighbour. Voxels are looked at in turns, in which no two of them are neighbours. In a plane pieces and holes stay
+    as they are; in 3D a piece and a cavity can come or go at once.
+    """
+    d = masks.ndim - 2
+    y, box = F.pad(masks, [1, 1] * d), torch.ones(1, 1, *[3] * d, device=masks.device)
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[d - 1]
+    for _ in range(iterations):
+        tips = (convolve(y.flatten(0, 1).unsqueeze(1).float(), box, padding=1) <= 2).view_as(y)
+        for turn in product((0, 1), repeat=d):
+            first = turn[::-1]
+            at = (..., *(slice(n, None, 2) for n in first))
+            y[at] &= tips[at] | (_euler_change(y, first) != 0)
+    return y[(..., *[slice(1, -1)] * d)]
+
+
+def _euler_change(y: Bool[Tensor, "B C *S"], first: Sequence[int]) -> Shaped[Tensor, "B C *T"]:
+    """How the Euler characteristic of the background changes where a voxel joins it, for every other voxel.
+
+    It is 1 for the voxel, minus the edges, plus the squares, minus the cubes that it completes.
+    """
+    background = F.pad(~y, [1, 1] * len(first), value=True)
+
+    def beside(shift: Sequence[int]) -> Tensor:
+        ends = zip(first, shift, y.shape[2:], strict=True)
+        return background[(..., *(slice(1 + at + by, 1 + n + by, 2) for at, by, n in ends))]
+
+    change = 1
+    for corner in product((-1, 0, 1), repeat=len(first)):
+        parts = [[c * p for c, p in zip(corner, part, strict=True)] for part in product((0, 1), repeat=len(first))]
+        others = [beside(part) for part in parts if any(part)]
+        if others:
+            change = change + reduce(torch.logical_and, others).to(torch.int8) * (-1) ** sum(map(abs, corner))
+    return torch.as_tensor(change)
+
+
+class _Work:
+    """Memory for maps, used again and again: a stack of arrays, since fresh memory costs as much as the work in it."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.arrays, self.used = like, [], 0
+
+    def map(self, shape: Sequence[int]) -> Map:
+        """An array that nobody uses."""
+        size = math.prod(shape)
+        if self.used == len(self.arrays):
+            self.arrays.append(self.like.new_empty(size))
+        elif self.arrays[self.used].numel() < size:
+            self.arrays[self.used] = self.like.new_empty(size)
+        self.used += 1
+        return self.arrays[self.used - 1][:size].view(shape)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """What is handed out within is free afterwards."""
+        used = self.used
+        yield
+        self.used = used
+
+
+class _Operation(Protocol):
+    """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
+
+    looks_back: ClassVar[bool]
+    """Whether the gradient needs the value."""
+
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map: ...
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map: ...
+    def plain(self, y: Map, valid: Valid) -> Map: ...
+
+
+def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
+    if not torch.compiler.is_compiling():
+        return _Rows.apply(y, valid, operation)  # pyright: ignore[reportReturnType]
+    values = y if y.is_floating_point() else y.float()
+    return operation.plain(values, valid).to(y.dtype)
+
+
+class _Rows(Function):
+    """An operation, on a few images or channels at a time; its gradient computes what lies in between again."""
+
+    @staticmethod
+    def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
+        out, work = torch.empty_like(y), _Work(y)
+        for at in _rows(y):
+            with work.frame():
+                out[at] = operation.value(y[at], None if valid is None else valid[at[0]], work)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
+        y, valid, ctx.operation = inputs
+        ctx.save_for_backward(y, valid, output if ctx.operation.looks_back else None)
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
+        (price,), (y, valid, value) = prices, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            again = ctx.operation.plain(y, valid)
+            return *torch.autograd.grad(again, y, price, create_graph=True), None, None
+        gradient, work = torch.empty_like(y), _Work(y)
+        for at in _rows(y):
+            here, there = (None if valid is None else valid[at[0]]), (None if value is None else value[at])
+            with work.frame():
+                gradient[at] = ctx.operation.slope(y[at], here, there, price[at].clone(), work)
+        return gradient, None, None
+
+
+def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
+    """Parts that fit a cache: some whole images, or some channels of one."""
+    images, classes, voxels = y.shape[0], y.shape[1], math.prod(y.shape[2:])
+    size = SIZE.get(y.device.type, SIZE["cuda"]) // voxels
+    channels = min(classes, max(1, size))
+    rows = max(1, size // classes)
+    for row in range(0, images, rows):
+        for channel in range(0, classes, channels):
+            yield slice(row, row + rows), slice(channel, channel + channels)
+
+
+@dataclass(frozen=True)
+class _Erosion:
+    looks_back: ClassVar[bool] = False
+
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        return _eroded(y, valid, work.map(y.shape))
+
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
+        y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
+        gradient = work.map(y.shape).zero_()
+        with work.frame():
+            along = [_windows(y, axis, 3, torch.minimum, _highest(y), work) for axis in _axes(y)]
+            least = [along[0][-1]]
+            for windows in along[1:-1]:
+                least.append(torch.minimum(least[-1], windows[-1], out=work.map(y.shape)))
+            for axis, windows in reversed([*enumerate(along, 2)][1:]):
+                with work.frame():
+                    twice, tie = work.map(y.shape), work.map(y.shape)
+                    torch.lt(windows[-1], least[axis - 3], out=twice)
+                    torch.le(windows[-1], least[axis - 3], out=tie)
+                    twice.add_(tie).mul_(price)
+                    price.sub_(twice, alpha=0.5)
+                    gradient.add_(_routed(twice, windows, axis, torch.le, work), alpha=0.5)
+            gradient += _routed(price, along[0], 2, torch.le, work)
+        return gradient
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        y = _with(y, valid, torch.inf)
+        along = [-_pool(-y, [3 if axis == other else 1 for other in _axes(y)]) for axis in _axes(y)]
+        return reduce(torch.minimum, along)
+
+
+@dataclass(frozen=True)
+class _Dilation:
+    looks_back: ClassVar[bool] = False
+    width: int = 3
+
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        y, free = _with(y, valid, _lowest(y)), [work.map(y.shape), work.map(y.shape)]
+        for axis in [*_axes(y)] * (self.width // 2):
+            largest = free[0].copy_(y)
+            _join(largest, y, axis, torch.maximum)
+            y, free = largest, free[::-1]
+        return y
+
+    def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
+        return self.routed(_with(of_value, valid, 0), self.along(y, valid, work), work)
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
+
+    def along(self, y: Map, valid: Valid, work: _Work) -> list[list[Map]]:
+        """The windows along the last axis, those of their maxima along the last but one, and so on."""
+        maxima, y = [], _with(y, valid, _lowest(y))
+        for axis in reversed(_axes(y)):
+            maxima.append(_windows(y, axis, self.width, torch.maximum, _lowest(y), work))
+            y = maxima[-1][-1]
+        return maxima
+
+    def routed(self, of_value: Map, along: list[list[Map]], work: _Work) -> Map:
+        for axis, windows in enumerate(reversed(along), 2):
+            of_value = _routed(of_value, windows, axis, torch.ge, work)
+        return of_value
+
+
+@dataclass(frozen=True)
+class _Remainder:
+    """What no opening takes away, ∏ (1 - Δₖ)."""
+
+    looks_back: ClassVar[bool] = True
+    iterations: int
+
+    def value(self, y: Map, valid: Valid, work: _Work) -> Map:
+        rest, eroded, free = work.map(y.shape).fill_(1), y, [work.map(y.shape), work.map(y.shape)]
+        for _ in range(self.iterations + 1):
+            further = _eroded(eroded, valid, free[0])
+            with work.frame():
+                lost = _lost(eroded, _Dilation().value(further, valid, work), valid)
+                rest *= torch.sub(1, lost, out=lost)
+            eroded, free = further, free[::-1]
+        return rest
+
+    def slope(self, y: Map, valid: Valid, value: Any, of_value: Map, work: _Work) -> Map:
+        """From the last erosion to the first: a few are kept, and those between are computed again."""
+        step, kept = max(math.isqrt(self.iterations) + 1, 5), [y]
+        for _ in range(self.iterations // step):
+            with work.frame():
+                kept.append(_erosions(kept[-1], valid, step, work)[-1].clone())
+        slope, of_lost = work.map(y.shape).zero_(), work.map(y.shape)
+        for first in reversed(range(0, self.iterations + 1, step)):
+            with work.frame():
+                between = _erosions(kept.pop(), valid, min(step, self.iterations + 1 - first), work)
+                for eroded, further in reversed([*pairwise(between)]):
+                    with work.frame():
+                        along = _Dilation().along(further, valid, work)
+                        lost = _lost(eroded, along[-1][-1], valid)
+                        torch.sub(1, lost, out=of_lost)
+                        torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: all is lost here, none before
+                        of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
+                        slope += _Dilation().routed(lost.copy_(of_lost), along, work)
+                    with work.frame():
+                        torch.sub(_Erosion().slope(eroded, valid, None, slope, work), of_lost, out=slope)
+        return slope
+
+    def plain(self, y: Map, valid: Valid) -> Map:
+        rest = torch.ones_like(y)
+        for _ in range(self.iterations + 1):
+            further = _Erosion().plain(y, valid)
+            opened = _Dilation().plain(further, valid)
+            rest = rest * (1 - F.relu(_with(y, valid, 0) - _with(opened, valid, 0)))
+            y = further
+        return rest
+
+
+def _eroded(y: Map, valid: Valid, out: Map) -> Map:
+    y = _with(y, valid, _highest(y))
+    out.copy_(y)
+    for axis in _axes(y):
+        _join(out, y, axis, torch.minimum)
+    return out
+
+
+def _erosions(y: Map, valid: Valid, number: int, work: _Work) -> list[Map]:
+    """The map, and what is left of it after each erosion."""
+    found = [y]
+    for _ in range(number):
+        found.append(_eroded(found[-1], valid, work.map(y.shape)))
+    return found
+
+
+def _lost(y: Map, opened: Map, valid: Valid) -> Map:
+    """By how much a map exceeds its opening, whose memory is used."""
+    torch.minimum(y, opened, out=opened)
+    lost = torch.sub(y, opened, out=opened)
+    return lost if valid is None else lost.masked_fill_(~valid, 0)
+
+
+def _join(extremes: Map, y: Map, axis: int, pick: Callable[..., Tensor]) -> None:
+    """Let both neighbours along an axis take part in the extremes of a map, in place."""
+    n = y.shape[axis] - 1
+    for here, there in ((0, 1), (1, 0)):
+        out = extremes.narrow(axis, here, n)
+        pick(out, y.narrow(axis, there, n), out=out)
+
+
+def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float, work: _Work) -> list[Map]:
+    """The map with a border along an axis, and its extremes over windows that grow up to the width."""
+    bordered = work.map([n + 2 * (width // 2) * (axis == at) for at, n in enumerate(y.shape)])
+    n, border = y.shape[axis], width // 2
+    bordered.narrow(axis, 0, border).fill_(fill)
+    bordered.narrow(axis, border, n).copy_(y)
+    bordered.narrow(axis, border + n, border).fill_(fill)
+    grown, size = [bordered], 1
+    while size < width:
+        step = min(size, width - size)
+        *_, y = grown
+        n = y.shape[axis] - step
+        out = work.map([*y.shape[:axis], n, *y.shape[axis + 1 :]])
+        grown.append(pick(y.narrow(axis, 0, n), y.narrow(axis, step, n), out=out))
+        size += step
+    return grown
+
+
+def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Tensor], work: _Work) -> Map:
+    """The gradient of a map from that of its extremes, which is used up: of two equal values the former has it."""
+    n = price.shape[axis]
+    for before, after in reversed([*pairwise(windows)]):
+        m = after.shape[axis]
+        step = before.shape[axis] - m
+        slope = work.map(before.shape)
+        former = slope.narrow(axis, 0, m)
+        compare(before.narrow(axis, 0, m), before.narrow(axis, step, m), out=former)
+        former.mul_(price)
+        price -= former
+        slope.narrow(axis, m, step).zero_()
+        slope.narrow(axis, step, m).add_(price)
+        price = slope
+    return price.narrow(axis, (price.shape[axis] - n) // 2, n)
+
+
+def _pool(y: Map, window: list[int]) -> Map:
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[y.ndim - 3]
+    return pool(y, window, stride=1, padding=[size // 2 for size in window])
+
+
+def _with(y: Map, valid: Valid, fill: float) -> Map:
+    return y if valid is None else y.masked_fill(~valid, fill)
+
+
+def _axes(y: Map) -> range:
+    return range(2, y.ndim)
+
+
+def _highest(y: Map) -> float:
+    return torch.inf if y.is_floating_point() else torch.iinfo(y.dtype).max
+
+
+def _lowest(y: Map) -> float:
+    return -torch.inf if y.is_floating_point() else torch.iinfo(y.dtype).min
