@@ -114,7 +114,7 @@ def others(name: str, right: Any) -> list[Any]:
         return [not right]
     if isinstance(right, str):
         return [{"voxel": "class", "softmax": "sigmoid"}[right]]
-    return [0.4 if right == 1 and name in ("k", "threshold") else 0.7 * right + 0.4]
+    return [0.4 if right == 1 and name in ("k", "threshold", "alpha") else 0.7 * right + 0.4]
 
 
 def test_every_loss_of_the_tree_is_in_the_catalogue() -> None:

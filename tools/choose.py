@@ -60,7 +60,7 @@ def anisotropic(entry: Entry, item: Item, function: Function) -> str | None:
         return None
     if "spacing" in function.parameter_names:
         return "Takes the voxel spacing."
-    measures = entry["family"] in ("boundary", "shape", "topology", "structural") or "distance" in item.get("needs", [])
+    measures = entry["family"] in ("boundary", "shape", "structural") or "distance" in item.get("needs", [])
     return None if measures else ""
 
 
