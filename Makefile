@@ -73,4 +73,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families
-	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md docs/one-input.md docs/references.bib docs/vocabulary.md

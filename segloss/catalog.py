@@ -15,6 +15,7 @@ FAMILIES = ("distribution", "region", "boundary", "shape", "topology", "structur
 TASKS = ("binary", "multiclass", "multilabel")
 DIMS = (1, 2, 3)
 NEEDS = ("distance", "image", "prior", "instances", "skeleton", "adjacency")
+SUITS = ("imbalance", "thin", "touching", "partial", "noisy", "scarce")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Entry:
     arxiv: str | None = None
     url: str | None = None
     usage: str | None = None
+    suits: dict[str, str] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()
     notes: str | None = None
     not_offered: dict[str, str] = field(default_factory=dict)

@@ -64,7 +64,7 @@ def load(root: Path) -> Catalogue:
     """Reads the repository at `root`; what cannot be read is a problem and never an exception."""
     content, no_catalogue = read_text(root, CATALOGUE)
     bibtex, no_bibliography = read_text(root, BIBLIOGRAPHY)
-    values = [constant(root, "segloss/catalog.py", name) or () for name in ("TASKS", "DIMS", "NEEDS")]
+    values = [constant(root, "segloss/catalog.py", name) or () for name in ("TASKS", "DIMS", "NEEDS", "SUITS")]
     entries, faults, readable = (
         ({}, [], False) if no_catalogue else read_entries(CATALOGUE, content, schema(tuple(FAMILIES), *values))
     )

@@ -64,7 +64,13 @@ class Entry:
         return list(dict.fromkeys(item["function"] for _, item in self.items if "function" in item))
 
 
-def schema(families: Sequence[str], tasks: Sequence[str], dims: Sequence[int], needs: Sequence[str]) -> Any:
+def schema(
+    families: Sequence[str],
+    tasks: Sequence[str],
+    dims: Sequence[int],
+    needs: Sequence[str],
+    suits: Sequence[str] = (),
+) -> Any:
     """The reader of an entry."""
     measure = {
         "function": text,
@@ -96,6 +102,7 @@ def schema(families: Sequence[str], tasks: Sequence[str], dims: Sequence[int], n
         "losses": several(fields(loss, required=measure)),
         "measures": several(fields(measure, required=measure)),
         "usage": text,
+        "suits": fields(dict.fromkeys(suits, text), required=()),
         "deviations": several(text),
         "notes": text,
         "not_offered": named(text),

@@ -11,8 +11,10 @@ from segloss.core.vocabulary import COMMON
 from tools.behaviour import Subject
 from tools.card import Card, card, record
 from tools.catalogue import Catalogue
+from tools.choose import choose_page
 from tools.compare import compare_data, compare_page
 from tools.families import FAMILIES
+from tools.lineage import lineage_page, read_edges
 from tools.measured import Measured, Probe, all_measured
 from tools.one_input import one_input_page
 from tools.paper import (
@@ -49,7 +51,16 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     probe = probes(entries)
     found = all_measured(ROOT, probe, files)
     made = cards(entries, catalogue.functions, probe, found, cases, benchmark(ROOT))
-    return {**render(entries, bibtex, catalogue.functions, cases, drawn, made), "docs/one-input.md": one_input}
+    written = render(entries, bibtex, catalogue.functions, cases, drawn, made)
+    return {**written, **guides(entries, catalogue.functions), "docs/one-input.md": one_input}
+
+
+def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[str, str]:
+    """The pages that lead to a loss: by questions, and by kinship."""
+    return {
+        "docs/choose.md": choose_page(entries, code),
+        "docs/lineage.md": lineage_page(read_edges(ROOT), entries),
+    }
 
 
 def probes(entries: Mapping[str, Entry]) -> dict[str, Probe]:

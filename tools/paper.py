@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tools.card import Card, card_section
+from tools.explore import explorer
 from tools.modules import PER_BATCH, class_name, has_module
 from tools.pictures import Pictures, gallery
 from tools.render import escaped
@@ -222,15 +223,16 @@ def function_section(
     if others:
         papers = ", ".join(f"[{paper_name(entries[k])}]({k}.md)" for k in others)
         lines += [f"Other papers with this function: {papers}.", ""]
+    mine = [item for item in items(entries[key]) if item["function"] == function]
     lines += ["**As in the paper**", ""]
-    for item in (item for item in items(entries[key]) if item["function"] == function):
+    for item in mine:
         lines += [example(item, code, helpers), "", facts(item), ""]
         name = pictured(item)
         if name in cards:
             lines += [*card_section(cards[name]), compare_link(name), ""]
         if name in drawn:
             lines += gallery(drawn[name])
-    return lines
+    return [*lines, *explorer(mine[0], code)]
 
 
 def pictured(item: Item) -> str:

@@ -15,6 +15,8 @@ PAGES = (
     "conventions/",
     "translation/",
     "one-input/",
+    "choose/",
+    "lineage/",
 )
 
 
