@@ -73,4 +73,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) site web/node_modules docs/assets/katex docs/papers docs/families
-	rm -f docs/catalog.md docs/catalog.json docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -f docs/catalog.md docs/catalog.json docs/feed.xml docs/wanted.md docs/one-input.md docs/references.bib docs/vocabulary.md
