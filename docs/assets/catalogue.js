@@ -1,4 +1,5 @@
 // Search, filters, sorting and export of the catalogue. The rows hold the data; the state lives in the address.
+// The text is not called q there: with a q in the address the theme opens its own search.
 
 const FACETS = {
   family: "Family", task: "Task", dims: "Dimensions", year: "Year", venue: "Venue", needs: "Needs",
@@ -34,7 +35,7 @@ function readRows(table) {
 }
 
 function makeForm(rows, hasCost) {
-  const search = element("input", { type: "search", name: "q", placeholder: "title, author, function …", autocomplete: "off" });
+  const search = element("input", { type: "search", name: "text", placeholder: "title, author, function …", autocomplete: "off" });
   const sort = element("select", { name: "sort" });
   for (const [value, words] of Object.entries(ORDERS)) {
     if (hasCost || !value.startsWith("cost")) sort.append(element("option", { value }, words));
@@ -61,7 +62,7 @@ function makeForm(rows, hasCost) {
 
 // Hides what does not match, and counts for every choice how many papers it would show beside the other choices.
 function applyFilters(rows, form) {
-  const words = plain(form.elements.q.value).split(/\s+/).filter(Boolean);
+  const words = plain(form.elements.text.value).split(/\s+/).filter(Boolean);
   const chosen = Object.keys(FACETS).map((name) => [name, form.elements[name].value]);
   const counts = Object.fromEntries(chosen.map(([name]) => [name, new Map()]));
   const count = (name, values) => values.forEach((value) => counts[name].set(value, (counts[name].get(value) ?? 0) + 1));
@@ -112,7 +113,7 @@ function writeAddress(form) {
 function readAddress(form) {
   const query = new URLSearchParams(location.search);
   const unknown = [];
-  for (const name of ["q", "sort", ...Object.keys(FACETS)]) {
+  for (const name of ["text", "sort", ...Object.keys(FACETS)]) {
     const field = form.elements[name];
     const value = query.get(name) ?? (name === "sort" ? "date-" : "");
     field.value = value;

@@ -1,28 +1,10 @@
 """The site in a real browser: it renders, filters, sorts and searches, and asks no other host for anything."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-ROOT = Path(__file__).resolve().parents[2]
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 PAPER = "papers/salehi2017tversky/"
 PAGES = (
     "",
@@ -34,62 +16,6 @@ PAGES = (
     "translation/",
     "one-input/",
 )
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """Address of the site that `make site` and `make test` build; built here where there is none."""
-    folder = ROOT / "site"
-    if not (folder / "index.html").is_file():
-        for module in (["tools", "build"], ["tools.assets"], ["mkdocs", "build", "--strict"]):
-            subprocess.run([sys.executable, "-m", *module], cwd=ROOT, check=True)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.fail("these tests need a browser: apt-get install chromium, or CHROMIUM=/path/to/it")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser, site: str) -> Iterator[Page]:
-    """A page that fails the test if anything goes wrong in it or leaves the host."""
-    opened = browser.new_page(base_url=site)
-    opened.set_default_timeout(10_000)
-    wrong: list[str] = []
-    opened.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: None if request.url.startswith((site, "data:", "blob:" + site)) else wrong.append(request.url),
-    )
-    opened.on(
-        "response",
-        lambda response: wrong.append(f"{response.status} {response.url}") if response.status >= 400 else None,
-    )
-    yield opened
-    opened.close()
-    assert not wrong
-
-
-def rows(page: Page) -> list[str]:
-    return page.locator(".catalogue tbody tr:visible td:nth-child(2) a").all_inner_texts()
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -117,55 +43,6 @@ def test_the_record_can_be_copied(page: Page, site: str) -> None:
     page.wait_for_function(
         "navigator.clipboard.readText().then(text => text.startsWith('@inproceedings{salehi2017tversky,'))"
     )
-
-
-def test_filters_narrow_the_table_and_stand_in_the_address(page: Page) -> None:
-    page.goto("catalog/")
-    everything = rows(page)
-    page.get_by_label("Family").select_option("measures")
-    assert 0 < len(rows(page)) < len(everything)
-    assert page.url.endswith("?family=measures")
-    expect(page.locator(".filters output")).to_have_text(f"{len(rows(page))} of {len(everything)} papers")
-    page.get_by_label("Text").fill("TVERSKY zebra")
-    assert rows(page) == []
-    page.locator(".filters").get_by_role("button", name="Clear").click()
-    expect(page.locator(".filters output")).to_have_text(f"{len(everything)} of {len(everything)} papers")
-    assert page.url.endswith("catalog/")
-
-
-def test_text_is_found_without_its_accents(page: Page) -> None:
-    page.goto("catalog/?q=lovasz+berman")
-    assert len(rows(page)) == 1
-    assert "Lovász" in rows(page)[0]
-    expect(page.get_by_label("Text")).to_have_value("lovasz berman")
-
-
-def test_every_filter_offers_what_the_table_holds(page: Page) -> None:
-    page.goto("catalog/")
-    filters = page.locator(".filters select").all()
-    assert len(filters) == 6
-    for choice in filters:
-        anything, *options = choice.locator("option").all_inner_texts()
-        assert options
-        for option in options:
-            choice.select_option(option)
-            assert rows(page), option
-        choice.select_option(anything)
-
-
-def test_a_column_sorts_by_keyboard(page: Page) -> None:
-    page.goto("catalog/")
-    newest_first = page.locator(".catalogue tbody td:first-child").all_inner_texts()
-    assert newest_first == sorted(newest_first, reverse=True)
-    header = page.get_by_role("columnheader", name="Paper")
-    header.get_by_role("button").press("Enter")
-    titles = rows(page)
-    assert titles == sorted(titles, key=str.casefold)
-    assert header.get_attribute("aria-sort") == "ascending"
-    header.get_by_role("button").press("Enter")
-    assert rows(page) == titles[::-1]
-    page.reload()
-    assert rows(page) == titles[::-1]
 
 
 def test_a_badge_leads_to_the_filtered_catalogue(page: Page) -> None:
