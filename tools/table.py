@@ -132,7 +132,9 @@ def table_row(fields: Mapping[str, str], entry: Entry, columns: Sequence[str], t
         "Verified": fields["verified"],
         "Cost": in_words(found) if found else "",
     }
-    line = "".join(f'<td role="cell" class="of-{name.lower()}" data-label="{name}">{cells[name]}</td>' for name in columns)
+    line = "".join(
+        f'<td role="cell" class="of-{name.lower()}" data-label="{name}">{cells[name]}</td>' for name in columns
+    )
     return f'<tr role="row" {data}>{line}</tr>'
 
 

@@ -44,9 +44,7 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(site: str) -> dict[str, Links]:
-    return {
-        file.relative_to(SITE).as_posix(): Links(file.read_text(encoding="utf-8")) for file in SITE.rglob("*.html")
-    }
+    return {file.relative_to(SITE).as_posix(): Links(file.read_text(encoding="utf-8")) for file in SITE.rglob("*.html")}
 
 
 def target(page: str, href: str) -> tuple[str, str] | None:

@@ -38,9 +38,7 @@ ENTRY = {
     "notes": f"1. {BAD}",
     "exceptions": {"best_at_truth": BAD},
 }  # fmt: skip
-WANTED = {
-    "evil2023wanted": {"title": BAD, "authors": [BAD], "year": 2023, "family": "region", "note": f"- {BAD}"}
-}
+WANTED = {"evil2023wanted": {"title": BAD, "authors": [BAD], "year": 2023, "family": "region", "note": f"- {BAD}"}}
 BIBTEX = f"@misc{{{KEY},\n  title = {{{BAD}}},\n  note = {{\n```\n<script>window.hit=1</script>\n}}\n}}"
 INJECTED = """() => [
   ...document.querySelectorAll('[onerror], [onclick], [onmouseover], [onload], svg[onload], a[href^="javascript"]'),
@@ -91,7 +89,7 @@ def test_every_field_is_on_the_page(browser: Browser, address: str) -> None:
 
 def test_search_shows_it_as_text(browser: Browser, address: str) -> None:
     page = visit(browser, address, "", 1280)
-    page.get_by_role("textbox", name="Search").press_sequentially("bold")
+    page.get_by_role("textbox", name="Search").press_sequentially("Jane")
     page.locator(".md-search-result__link").first.wait_for()
     page.wait_for_timeout(500)
     assert page.evaluate("window.hit") is None
