@@ -72,5 +72,6 @@ bench: $(STAMP)
 	$(RUN) benchmarks.cost
 
 clean:
-	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families
-	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families docs/pictures
+	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md
+	rm -f docs/feed.xml docs/wanted.md docs/one-input.md docs/references.bib docs/vocabulary.md

@@ -214,12 +214,31 @@ def write_golden(root: Path, key: str, *cases: dict[str, object]) -> None:
         np.savez(root / "tests/golden" / key / f"{case['case']}.npz", allow_pickle=False, **arrays)
 
 
+WANTED = """\
+roe2022margin:
+  title: A margin loss
+  authors: [Jim Roe]
+  year: 2022
+  arxiv: "2201.00001"
+  family: region
+  note: A margin around the truth.
+
+poe2021edge:
+  title: An edge loss
+  authors: [Ann Poe]
+  year: 2021
+  family: region
+  note: Edges count twice.
+"""
+
+
 def small_repository(root: Path) -> Path:
     """Writes it and gives its root."""
     for path in ("segloss/catalog.py", "segloss/core/vocabulary.py"):
         write(root, path, (ROOT / path).read_text(encoding="utf-8"))
     write(root, "catalog.yaml", CATALOGUE)
     write(root, "references.bib", BIBLIOGRAPHY)
+    write(root, "wanted.yaml", WANTED)
     write(root, "segloss/region/overlap.py", LOSS)
     write(root, "segloss/measures/share.py", MEASURE)
     write(root, "tests/contract/base.py", CONTRACT)

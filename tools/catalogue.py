@@ -11,6 +11,7 @@ from tools.families import FAMILIES
 from tools.golden import Golden, read_golden
 from tools.problems import Problem, nearest, read_text
 from tools.sources import Function, constant, promises, read_functions
+from tools.wanted import read_wanted
 
 CATALOGUE = "catalog.yaml"
 BIBLIOGRAPHY = "references.bib"
@@ -27,6 +28,8 @@ class Catalogue:
     golden: Mapping[str, Golden] = field(default_factory=dict)
     oracles: Mapping[str, str] = field(default_factory=dict)
     """The text of every transcription, by its path."""
+    wanted: Mapping[str, Entry] = field(default_factory=dict)
+    """Papers without an entry."""
     common: tuple[str, ...] = ()
     promises: frozenset[str] | None = None
     version: str = "0"
@@ -71,17 +74,19 @@ def load(root: Path) -> Catalogue:
     records, broken = read_bibliography(BIBLIOGRAPHY, bibtex)
     functions, unreadable = read_functions(root, tuple(FAMILIES))
     golden, misshapen = read_golden(root)
+    wanted, unwanted = read_wanted(root)
     return Catalogue(
         entries=entries,
         records=records,
         functions=functions,
         golden=golden,
         oracles=_oracles(root),
+        wanted=wanted,
         common=tuple(constant(root, "segloss/core/vocabulary.py", "COMMON") or ()),
         promises=promises(root),
         version=_version(root),
         readme=read_text(root, README)[0],
-        problems=(*no_catalogue, *no_bibliography, *faults, *broken, *unreadable, *misshapen),
+        problems=(*no_catalogue, *no_bibliography, *faults, *broken, *unreadable, *misshapen, *unwanted),
         unread=frozenset(problem.path.split("/")[1] for problem in unreadable),
         readable=readable and not no_bibliography,
     )

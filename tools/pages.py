@@ -2,41 +2,57 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from segloss.core.vocabulary import COMMON
+from tools.address import NOWHERE, Addresses, addresses
 from tools.behaviour import Subject
 from tools.card import Card, card, record
 from tools.catalogue import Catalogue
 from tools.choose import choose_page
 from tools.compare import compare_data, compare_page
 from tools.families import FAMILIES
+from tools.feed import feed
 from tools.lineage import lineage_page, read_edges
 from tools.measured import Measured, Probe, all_measured
 from tools.one_input import one_input_page
+from tools.pagetext import apart, as_code
 from tools.paper import (
     Entry,
+    breadcrumbs,
     cited,
-    code_kind,
     front_matter,
     items,
     keywords,
-    label_kind,
     paper_page,
     pictured,
     short_name,
     union,
 )
 from tools.pictures import Pictures, pictures
-from tools.render import escaped
 from tools.sources import Function
+from tools.table import catalogue_page, costs
 from tools.timed import Benchmark, benchmark
 from tools.verified import Case, summaries, verified
+from tools.wanted import wanted_page
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What pages say that is not in the entries: addresses, the line of each entry, and measured times."""
+
+    where: Addresses = NOWHERE
+    lines: Mapping[str, int] = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
+
+
+UNPLACED = Placed()
+"""None of this is known."""
 
 
 def pages(catalogue: Catalogue) -> dict[str, str]:
@@ -51,8 +67,15 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     probe = probes(entries)
     found = all_measured(ROOT, probe, files)
     made = cards(entries, catalogue.functions, probe, found, cases, benchmark(ROOT))
-    written = render(entries, bibtex, catalogue.functions, cases, drawn, made)
-    return {**written, **guides(entries, catalogue.functions), "docs/one-input.md": one_input}
+    lines = {key: entry.line() for key, entry in catalogue.entries.items()}
+    where = Placed(addresses(ROOT), lines, costs(ROOT))
+    wanted = {key: paper.fields for key, paper in catalogue.wanted.items()}
+    return {
+        **render(entries, bibtex, catalogue.functions, cases, drawn, where, made),
+        **guides(entries, catalogue.functions),
+        "docs/one-input.md": one_input,
+        "docs/wanted.md": wanted_page(wanted),
+    }
 
 
 def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[str, str]:
@@ -128,21 +151,30 @@ def render(
     code: Mapping[str, Function],
     cases: Mapping[str, Sequence[Case]],
     drawn: Mapping[str, Pictures] = MappingProxyType({}),
+    placed: Placed = UNPLACED,
     made: Mapping[str, Mapping[str, Card]] = MappingProxyType({}),
 ) -> dict[str, str]:
     """The pages; `code` has the functions by their paths, `drawn` the pictures by the call, `made` the cards."""
     found = {
         f"docs/papers/{key}.md": paper_page(
-            key, entries, bibtex[key], code, cases.get(key, ()), drawn, made.get(key, {})
+            key,
+            entries,
+            bibtex[key],
+            code,
+            cases.get(key, ()),
+            drawn,
+            placed.where,
+            placed.lines.get(key, 0),
+            made.get(key, {}),
         )
         for key in entries
     }
     for family in dict.fromkeys(entry["family"] for entry in entries.values()):
         found[f"docs/families/{family}.md"] = family_page(family, entries)
-    found["docs/catalog.md"] = catalogue_page(entries)
-    found["docs/catalog.json"] = (
-        json.dumps(records(entries, cases, made), indent=1, ensure_ascii=False, default=str) + "\n"
-    )
+    found["docs/catalog.md"] = catalogue_page(entries, cases, placed.times)
+    data = records(entries, cases, bibtex, made)
+    found["docs/catalog.json"] = json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n"
+    found["docs/feed.xml"] = feed(entries, placed.where)
     found["docs/compare.md"] = compare_page(entries)
     found["docs/compare.json"] = compare_data(entries, code, drawn, made)
     found["docs/references.bib"] = "\n\n".join(bibtex[key].strip() for key in entries) + "\n"
@@ -150,20 +182,12 @@ def render(
     return found
 
 
-def functions(entry: Entry) -> list[str]:
-    """Functions of an entry, each once."""
-    return list(dict.fromkeys(item["function"] for item in items(entry)))
-
-
-def code_names(entry: Entry) -> str:
-    """Their names, one a line."""
-    return "<br>".join(f"`{short_name(function)}`" for function in functions(entry))
-
-
 def family_page(family: str, entries: Mapping[str, Entry]) -> str:
     """What unites a family, and its papers."""
     mine = {key: entry for key, entry in entries.items() if entry["family"] == family}
-    lines = front_matter(f"{family.capitalize()} family" if family != "measures" else "Measures")
+    title = f"{family.capitalize()} family" if family != "measures" else "Measures"
+    lines = front_matter(title, description=f"{title} of segloss: what unites these losses, and their papers.")
+    lines += breadcrumbs(("Catalogue", "../catalog.md"))
     lines += [f"# {family.capitalize()}", "", FAMILIES[family], ""]
     needs = any(union(entry, "needs") for entry in mine.values())
     header = ["Paper", "Functions", "Parameters in the paper", *(["Needs"] if needs else [])]
@@ -173,47 +197,15 @@ def family_page(family: str, entries: Mapping[str, Entry]) -> str:
         cells = [
             titled(f"../papers/{key}.md", entry),
             "<br>".join(f"`{name}`" for name, _ in calls),
-            "<br>".join(f"`{given}`" if given else "the defaults" for _, given in calls),
+            "<br>".join(as_code(given) if given else "the defaults" for _, given in calls),
         ]
         lines.append(row([*cells, ", ".join(union(entry, "needs"))][: len(header)]))
     return "\n".join([*lines, ""])
 
 
-CATALOGUE_COLUMNS = ("Date", "Paper", "Functions", "Family", "Task", "Dims", "Needs", "Labels", "Code")
-
-
-def catalogue_page(entries: Mapping[str, Entry]) -> str:
-    """The table of all papers; a script adds filters and sorting."""
-    lines = front_matter("Catalogue", "navigation", "toc")
-    lines += ["# Catalogue", ""]
-    lines += ["Every paper, newest first. A column's title sorts by it; the address keeps the choice, to be passed on."]
-    lines += ["The same as data: [catalog.json](catalog.json) and [references.bib](references.bib)."]
-    lines += ["Two to four losses side by side: [compare](compare.md).", ""]
-    lines += ['<div class="catalogue" markdown>', "", row(CATALOGUE_COLUMNS), row(["---"] * len(CATALOGUE_COLUMNS))]
-    lines += [catalogue_row(key, entry) for key, entry in entries.items()]
-    return "\n".join([*lines, "", "</div>", ""])
-
-
-def catalogue_row(key: str, entry: Entry) -> str:
-    """One paper. The cells of the last columns are what the filters compare."""
-    return row(
-        [
-            str(entry["date"]),
-            titled(f"papers/{key}.md", entry),
-            code_names(entry),
-            f"[{entry['family']}](families/{entry['family']}.md)",
-            ", ".join(union(entry, "task")),
-            ", ".join(f"{n}D" for n in union(entry, "dims")),
-            ", ".join(union(entry, "needs")) or "nothing",
-            label_kind(entry),
-            code_kind(entry),
-        ]
-    )
-
-
 def titled(page: str, entry: Entry) -> str:
     """The title, linked to the page of the paper, with authors and venue below."""
-    return f"[{escaped(entry['title'])}]({page})<br><small>{cited(entry)}, {escaped(entry['venue'])}</small>"
+    return f"[{apart(entry['title'])}]({page})<br><small>{apart(cited(entry))}, {apart(entry['venue'])}</small>"
 
 
 def row(cells: Sequence[str]) -> str:
@@ -229,15 +221,17 @@ def cell(text: str) -> str:
 def records(
     entries: Mapping[str, Entry],
     cases: Mapping[str, Sequence[Case]],
+    bibtex: Mapping[str, str],
     made: Mapping[str, Mapping[str, Card]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """The catalogue for machines, with what was verified and how every function behaves."""
+    """The catalogue for machines, with what was verified, how every function behaves, and the BibTeX record."""
     return [
         {
             "key": key,
             **{k: v for k, v in entry.items() if k != "families"},
             **{k: [with_card(item, made.get(key, {})) for item in entry[k]] for k in KINDS if k in entry},
             "verified": verification(cases.get(key, ())),
+            "bibtex": bibtex[key].strip(),
         }
         for key, entry in entries.items()
     ]

@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
+from tools.address import NOWHERE, Addresses
 from tools.card import Card, card_section
 from tools.explore import explorer
 from tools.modules import PER_BATCH, class_name, has_module
+from tools.pagetext import apart, as_code, attribute, fenced, link, shown
 from tools.pictures import Pictures, gallery
-from tools.render import escaped
 from tools.sources import Function
 from tools.verified import Case, not_offered_section, verified_section
 
@@ -45,6 +46,11 @@ TASK_WORDS = {
 def items(entry: Entry) -> list[Item]:
     """Losses and measures of an entry."""
     return [*entry.get("losses", []), *entry.get("measures", [])]
+
+
+def functions(entry: Entry) -> list[str]:
+    """Functions of an entry, each once."""
+    return list(dict.fromkeys(item["function"] for item in items(entry)))
 
 
 def short_name(function: str) -> str:
@@ -99,11 +105,11 @@ def links(entry: Entry) -> str:
     """Where the paper is to be read."""
     found = []
     if "doi" in entry:
-        found.append(f"[doi:{entry['doi']}](https://doi.org/{entry['doi']})")
+        found.append(link(shown(f"doi:{entry['doi']}"), f"https://doi.org/{entry['doi']}"))
     if "arxiv" in entry:
-        found.append(f"[arXiv:{entry['arxiv']}](https://arxiv.org/abs/{entry['arxiv']})")
+        found.append(link(shown(f"arXiv:{entry['arxiv']}"), f"https://arxiv.org/abs/{entry['arxiv']}"))
     if "url" in entry:
-        found.append(f"[{entry['url'].split('/')[2]}]({entry['url']})")
+        found.append(link(shown(entry["url"].split("/")[2]), entry["url"]))
     return " · ".join(found)
 
 
@@ -168,7 +174,7 @@ def example(item: Item, function: Function, helpers: Sequence[Function] = ()) ->
         lines.append(f"assert criterion({called}) == loss")
     else:
         lines.append("score = " + call(f"segloss.{function.name}", params, inputs))
-    return "```python\n" + "\n".join(lines) + "\n```"
+    return "\n".join(fenced("\n".join(lines), "python")).rstrip()
 
 
 def prepared(given: str, helper: Function | None, side: str) -> Iterator[str]:
@@ -221,7 +227,7 @@ def function_section(
     lines += ["All other keywords mean [the same everywhere](../conventions.md#keywords).", ""]
     others = [k for k, entry in entries.items() if k != key and any(i["function"] == function for i in items(entry))]
     if others:
-        papers = ", ".join(f"[{paper_name(entries[k])}]({k}.md)" for k in others)
+        papers = ", ".join(f"[{apart(paper_name(entries[k]))}]({k}.md)" for k in others)
         lines += [f"Other papers with this function: {papers}.", ""]
     mine = [item for item in items(entries[key]) if item["function"] == function]
     lines += ["**As in the paper**", ""]
@@ -254,15 +260,15 @@ def prose(title: str, text: str | Sequence[str] | None) -> list[str]:
     """A section of text, or of a list of sentences; none where there is nothing to say."""
     if not text:
         return []
-    body = [text.strip()] if isinstance(text, str) else [f"- {sentence.strip()}" for sentence in text]
+    body = [shown(text)] if isinstance(text, str) else [f"- {shown(sentence)}" for sentence in text]
     return [f"## {title}", "", *body, ""]
 
 
 def exceptions_section(entry: Entry) -> list[str]:
     """Promises this entry is exempt from, with the reasons."""
     found = entry.get("exceptions", {})
-    parts = [(*name.rpartition("."), reason.strip()) for name, reason in found.items()]
-    lines = [f"- {promise.replace('_', ' ')}{of and f' (`{of}`)'}: {reason}" for of, _, promise, reason in parts]
+    parts = [(*name.rpartition("."), shown(reason)) for name, reason in found.items()]
+    lines = [f"- {promise.replace('_', ' ')}{of and f' ({as_code(of)})'}: {reason}" for of, _, promise, reason in parts]
     return ["## Exceptions", "", "What every loss here promises, and this one cannot.", "", *lines, ""] if lines else []
 
 
@@ -271,62 +277,96 @@ def code_section(entry: Entry) -> list[str]:
     if not entry.get("code"):
         return []
     lines = ["## Code elsewhere", "", "| file | whose | framework | licence |", "| --- | --- | --- | --- |"]
-    for code in entry["code"]:
-        whose = "authors" if code.get("official") else "others"
-        note = f"<br>{escaped(code['note'])}" if "note" in code else ""
-        lines.append(
-            f"| {code_link(code)}{note} | {whose} | {code['framework']} | {code.get('license') or 'none stated'} |"
-        )
+    for found in entry["code"]:
+        whose = "authors" if found.get("official") else "others"
+        note = f"<br>{apart(found['note'])}" if "note" in found else ""
+        licence = apart(found.get("license") or "none stated")
+        lines.append(f"| {code_link(found)}{note} | {whose} | {apart(found['framework'])} | {licence} |")
     return [*lines, ""]
 
 
-def code_link(code: Mapping[str, Any]) -> str:
+def code_link(found: Mapping[str, Any]) -> str:
     """The file at its commit, where the entry names both."""
-    url, path, commit = code["url"].rstrip("/"), code.get("path"), code.get("commit")
+    url, path, commit = found["url"].rstrip("/"), found.get("path"), found.get("commit")
     name = "/".join(PurePosixPath(url).parts[-2:])
     if commit:
         name += f"@{commit[:7] if len(commit) == 40 else commit}"
         url += f"/blob/{commit}/{path}" if path else f"/tree/{commit}"
-    return f"[{name}]({url})" + (f"<br>`{path}`" if path else "")
+    return link(shown(name), url) + (f"<br>{as_code(path)}" if path else "")
 
 
 def neighbours(older: str | None, newer: str | None, entries: Mapping[str, Entry], family: str) -> list[str]:
     """Links to the older and the newer paper of the family."""
     found = []
     if older:
-        found.append(f"[← {paper_name(entries[older])}]({older}.md)")
+        found.append(f"[← {apart(paper_name(entries[older]))}]({older}.md)")
     found.append(f"[{family} family](../families/{family}.md)")
     if newer:
-        found.append(f"[{paper_name(entries[newer])} →]({newer}.md)")
+        found.append(f"[{apart(paper_name(entries[newer]))} →]({newer}.md)")
     return ['<div class="neighbours" markdown>', *found, "</div>", ""]
 
 
-def front_matter(title: str, *hide: str) -> list[str]:
-    """Title of the page, and which side bars it does without."""
-    lines = ["---", f"title: {json.dumps(title, ensure_ascii=False)}"]
+def front_matter(title: str, *hide: str, description: str = "", **more: str) -> list[str]:
+    """Title, description and more of the page, which the theme prints as HTML, and the side bars it does without."""
+    given = {"title": title, **({"description": description} if description else {}), **more}
+    lines = ["---", *(f"{name}: {json.dumps(attribute(text), ensure_ascii=False)}" for name, text in given.items())]
     return [*lines, *([f"hide: [{', '.join(hide)}]"] if hide else []), "---", ""]
+
+
+def breadcrumbs(*parts: tuple[str, str]) -> list[str]:
+    """The way to a page: names and the pages they lead to, from the outermost on; the page itself is not named."""
+    steps = "\n".join(f"[{name}]({page})" for name, page in parts)
+    return ['<nav class="breadcrumbs" aria-label="Breadcrumbs" markdown>', "", steps, "", "</nav>", ""]
+
+
+def social(entry: Entry) -> str:
+    """What a link to the page is shown with: who proposed what, where."""
+    names = ", ".join(dict.fromkeys(words(function) for function in functions(entry)))
+    return f"{cited(entry)}, {entry['venue']}: {names} ({entry['family']}). Formula, parameters, verified code."
+
+
+def origins(places: Sequence[tuple[str, str, int]], where: Addresses, entry_line: int) -> list[str]:
+    """Where the code of a page and its entry stand; links where the repository has an address."""
+    lines = []
+    for name, path, line in places:
+        text = f"<code>{shown(path)}</code>, line {line}"
+        at = where.source(path, line)
+        lines.append(f"- Source of {as_code(name)}: {link(text, at) if at else text}")
+    if entry_line:
+        text = f"<code>catalog.yaml</code>, line {entry_line}"
+        edit = where.edit("catalog.yaml", entry_line)
+        read = where.source("catalog.yaml", entry_line)
+        lines.append(
+            f"- Entry: {link(text, read) if read else text}" + (f" · {link('Edit this entry', edit)}" if edit else "")
+        )
+    return ["## In the repository", "", *lines, ""] if lines else []
 
 
 def paper_page(
     key: str,
     entries: Mapping[str, Entry],
     bibtex: str,
-    functions: Mapping[str, Function],
+    code: Mapping[str, Function],
     cases: Sequence[Case],
     drawn: Mapping[str, Pictures],
+    where: Addresses = NOWHERE,
+    line: int = 0,
     cards: Mapping[str, Card] = MappingProxyType({}),
 ) -> str:
-    """The whole page, with the helpers among the functions that cite the paper."""
+    """The whole page, with the helpers among the functions that cite the paper; `line` is that of the entry."""
     entry = entries[key]
     family = [k for k, e in entries.items() if e["family"] == entry["family"]]
     at = family.index(key)
     newer, older = family[at - 1] if at else None, family[at + 1] if at + 1 < len(family) else None
-    lines = front_matter(label(entry))
-    lines += [f"# {escaped(entry['title'])}", "", escaped(", ".join(entry["authors"])) + "  "]
-    lines += [f"*{escaped(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
-    helpers = [it for it in functions.values() if not it.is_loss and it.docstring and key in it.docstring.cited]
-    for function in dict.fromkeys(item["function"] for item in items(entry)):
-        lines += function_section(key, function, entries, functions[function], helpers, drawn, cards)
+    lines = front_matter(label(entry), description=social(entry), social_title=entry["title"])
+    lines += breadcrumbs(
+        ("Catalogue", "../catalog.md"), (entry["family"].capitalize(), f"../families/{entry['family']}.md")
+    )
+    lines += [f"# {apart(entry['title'])}", "", ", ".join(map(apart, entry["authors"])) + "  "]
+    lines += [f"*{apart(entry['venue'])}*, {entry['date']} · {links(entry)}", "", badges(entry), ""]
+    helpers = [it for it in code.values() if not it.is_loss and it.docstring and key in it.docstring.cited]
+    for function in functions(entry):
+        lines += function_section(key, function, entries, code[function], helpers, drawn, cards)
     for helper in helpers:
         lines += documentation(helper.import_path)
     lines += prose("Usage", entry.get("usage"))
@@ -336,6 +376,8 @@ def paper_page(
     lines += exceptions_section(entry)
     lines += prose("Notes", entry.get("notes"))
     lines += code_section(entry)
-    lines += ["## Cite", "", "```bibtex", bibtex.strip(), "```", ""]
+    mine = [*(code[function] for function in functions(entry)), *helpers]
+    lines += origins([(it.name, it.path, it.line) for it in mine], where, line)
+    lines += ["## Cite", "", *fenced(bibtex, "bibtex")]
     lines += neighbours(older, newer, entries, entry["family"])
     return "\n".join(lines)

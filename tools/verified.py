@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.parity.run import Outcome, verify
 from tools.golden import GOLDEN, Golden
+from tools.pagetext import shown
 
 KINDS = {
     "official": "the authors' code",
@@ -141,5 +142,5 @@ def not_offered_section(cases: Iterable[Case]) -> list[str]:
         return []
     lines = ["## Not reproduced", "", "Recorded numbers that no call of ours gives, and why.", ""]
     for reason, origins in reasons.items():
-        lines.append(f"- {', '.join(dict.fromkeys(origins))}: {reason}")
+        lines.append(f"- {', '.join(dict.fromkeys(origins))}: {shown(reason)}")
     return [*lines, ""]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from tools.catalogue import Catalogue
-from tools.checks import docstrings, entries, functions, records, values
+from tools.checks import docstrings, entries, functions, records, values, wanted
 from tools.problems import Problem
 
 Rule = Callable[[Catalogue], Iterator[Problem]]
@@ -46,6 +46,10 @@ RULES: tuple[Rule, ...] = (
     values.every_folder_has_an_entry,
     values.not_offered_is_needed,
     values.nothing_is_left_to_fill_in,
+    wanted.wanted_papers_have_no_entry,
+    wanted.wanted_papers_stand_once,
+    wanted.wanted_keys_have_the_year,
+    wanted.nothing_is_left_to_fill_in,
 )
 
 
