@@ -11,14 +11,14 @@ from segloss.core.inputs import ResolvedActivation, compute_dtype
 Block = Shaped[Tensor, "B C N"]
 At = tuple[slice, slice, slice]
 
-SIZE = {"cpu": 2**17, "cuda": 2**25}
+SIZE = {"cpu": 3 * 2**16, "cuda": 2**25}
 
 
 def blocks(logits: Block) -> Iterator[tuple[At, tuple[Block, Block]]]:
     """Parts that fit a cache, some whole images or some voxels of one: their indices, and two arrays to work in."""
     images, classes, voxels = logits.shape
     size = SIZE.get(logits.device.type, SIZE["cuda"])
-    size = max(size, min(8 * size, logits.numel() // 8))
+    size = max(size, min(4 * size, logits.numel() // 8))
     rows = min(images, max(1, size // (classes * voxels)))
     columns = -(-voxels // max(1, -(-classes * voxels // size)))
     space = logits.new_empty(2, rows * classes * columns, dtype=compute_dtype(logits.dtype))

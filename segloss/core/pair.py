@@ -62,7 +62,8 @@ class Pair:
         if priced is not None:
             price, f = priced
             of_background, of_foreground = price[:, 0].to(q.dtype).tensor_split(2, 1)
-            slope = slope.addcmul_(self._of_class(of_background, -of_foreground), f.slope(q, F.softplus(self.error)))
+            of_class = self._of_class(of_background, -of_foreground)
+            slope += of_class if f.slope is None else of_class.mul_(f.slope(q, F.softplus(self.error)))
         background, foreground = out.tensor_split(2, 1)
         torch.mul(slope, q, out=foreground)
         torch.neg(foreground, out=background)

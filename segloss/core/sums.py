@@ -182,9 +182,11 @@ def _gradient(
         p = predicted(logits[at], here, how.activation, work)
         if priced is not None:
             of_loss, f = priced
-            log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+            log_p = None if f.slope is None else log_p_of(work[how.activation != "none"], p, label, here, how)
             of_voxel = of_truth(of_loss.to(p.dtype), truth(p, label, here, how, work[1]), how.joint)
-            more = kept(-f.slope(-log_p.expm1(), -log_p) * of_voxel, here)
+            if f.slope is not None and log_p is not None:
+                of_voxel = of_voxel * f.slope(-log_p.expm1(), -log_p)
+            more = kept(-of_voxel, here)
             rise = more if rise is None else rise + more
         if price is not None:
             g = truth(p, label, here, how, work[1])

@@ -23,11 +23,11 @@ MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs le
 class VoxelLoss:
     """A loss f(q, ce) of the probability of the truth, 1 - q, and of its cross-entropy, ce = -log(1 - q).
 
-    `slope` is its derivative with respect to ce.
+    `slope` is its derivative with respect to ce; None stands for 1.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
-    slope: Callable[[Tensor, Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,21 @@ class How:
     voxel: VoxelLoss | None = None
 
 
-CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, slope=lambda q, ce: torch.ones_like(ce))
+CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce)
 
 
 def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
     """Cross-entropy times a power of q, with q kept as far from 0 and 1 as `clamp`, without gradient beyond."""
     low, high = (-math.log1p(-clamp), -math.log(clamp)) if clamp else (0.0, math.inf)
+    raised = torch.pow if gamma >= 1 else power  # without a gradient that is infinite at 0
 
     def value(q: Tensor, ce: Tensor) -> Tensor:
         if clamp:
             q, ce = q.clamp(clamp, 1 - clamp), ce.clamp(low, high)
-        return power(q, gamma) * ce
+        return raised(q, gamma) * ce
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
-        rise = power(q, gamma - 1) * (q + gamma * (1 - q) * ce)
+        rise = torch.addcmul(q, 1 - q, ce, value=gamma).mul_(raised(q, gamma - 1))
         return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
 
     return VoxelLoss(value, slope)
