@@ -114,7 +114,7 @@ def test_a_loss_that_no_entry_claims_is_told(tmp_path: Path) -> None:
 
 def test_without_a_contract_exceptions_are_not_judged(tmp_path: Path) -> None:
     root = small_repository(tmp_path)
-    remove(root, "tests/contract")
+    remove(root, "segloss/testing")
     assert messages(root) == []
 
 
