@@ -73,4 +73,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) site web/node_modules docs/assets/katex docs/papers docs/families
-	rm -f docs/catalog.md docs/catalog.json docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -f docs/catalog.md docs/catalog.json docs/licences.md docs/one-input.md docs/reliability.md docs/references.bib docs/vocabulary.md

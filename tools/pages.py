@@ -10,6 +10,7 @@ from segloss.core.vocabulary import COMMON
 from tools.behaviour import Subject
 from tools.catalogue import Catalogue
 from tools.families import FAMILIES
+from tools.licences import licences_page
 from tools.one_input import one_input_page
 from tools.paper import (
     Entry,
@@ -40,7 +41,11 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     cases = {key: verified(golden, ROOT) for key, golden in catalogue.golden.items() if key in entries}
     one_input = one_input_page(catalogue.golden, entries, ROOT)
     drawn = pictures(ROOT, *subjects(entries, catalogue.functions))
-    return {**render(entries, bibtex, catalogue.functions, cases, drawn), "docs/one-input.md": one_input}
+    return {
+        **render(entries, bibtex, catalogue.functions, cases, drawn),
+        "docs/one-input.md": one_input,
+        "docs/licences.md": licences_page(ROOT),
+    }
 
 
 def subjects(

@@ -142,7 +142,7 @@ def draft(record: Record, family: str, function: str) -> str:
         f"  {'measures' if family == 'measures' else 'losses'}:",
         f"    - function: {function}",
         "      params: {}",
-        "      task: [binary, multiclass]",
+        "      task: [binary, multiclass, multilabel]",
         "      dims: [1, 2, 3]",
         "      range: [0, null]",
         f"  usage: {quoted(f'{FILL_IN}: alone, or added to which loss with which weight')}",
