@@ -92,9 +92,9 @@ def test_the_contract_holds_with_the_minimal_dependencies(
     script.write_text(
         f"""import sys
 from importlib.machinery import PathFinder
-class Minimal:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
+class Minimal(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in {hidden!r} else PathFinder.find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(PathFinder)] = Minimal
 import segloss
