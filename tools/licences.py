@@ -62,13 +62,14 @@ def closure(requirement: str) -> Iterator[Distribution]:
 
 def licence(package: Distribution) -> str:
     """As the package states it: an expression, else its classifiers, else the first line of its text."""
-    stated = package.metadata
-    if expression := stated.get("License-Expression"):
-        return expression
-    classified = [line.rpartition(" :: ")[2] for line in stated.get_all("Classifier", []) if line.startswith("License")]
+    stated = package.metadata.json
+    if expression := stated.get("license_expression"):
+        return str(expression)
+    given = stated.get("classifier", [])
+    classified = [line.rpartition(" :: ")[2] for line in given if line.startswith("License")]
     if classified:
         return ", ".join(KNOWN.get(name, name) for name in classified)
-    text = (stated.get("License") or "not stated").strip().splitlines()[0]
+    text = str(stated.get("license") or "not stated").strip().splitlines()[0]
     return text.replace("|", "/")[:60]
 
 

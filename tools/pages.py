@@ -26,6 +26,8 @@ from tools.paper import (
     union,
 )
 from tools.pictures import Pictures, pictures
+from tools.problems import read_text
+from tools.reliability import FIGURES, reliability_page
 from tools.render import escaped
 from tools.sources import Function
 from tools.verified import Case, summaries, verified
@@ -45,6 +47,7 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
         **render(entries, bibtex, catalogue.functions, cases, drawn),
         "docs/one-input.md": one_input,
         "docs/licences.md": licences_page(ROOT),
+        "docs/reliability.md": reliability_page(read_text(ROOT, FIGURES)[0]),
     }
 
 

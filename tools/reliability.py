@@ -14,8 +14,8 @@ TITLES = {
     "faults": (
         "Tools under attack",
         "Broken texts and array files, builds killed by the system in the middle of writing, builds at the same time, "
-        "names that point elsewhere. There was no traceback and no write outside the target, and nothing was lost: after "
-        "every kill the check accepts the repository, and the next build ends as if nothing had been.",
+        "names that point elsewhere. There was no traceback and no write outside the target, and nothing was lost: "
+        "after every kill the check accepts the repository, and the next build ends as if nothing had been.",
     ),
 }
 
