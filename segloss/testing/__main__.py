@@ -5,5 +5,5 @@ import sys
 from segloss.testing.check import check_catalogue
 
 if __name__ == "__main__":
-    checked = check_catalogue(*sys.argv[1:2] or ["segloss"])
+    checked = check_catalogue(sys.argv[1] if len(sys.argv) > 1 else "segloss")
     print(f"{len(checked)} losses and measures keep the contract")
