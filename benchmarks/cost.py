@@ -29,8 +29,8 @@ from torch import Tensor
 
 from segloss import catalog
 from segloss.catalog import Implementation
-from tests.contract import Loss
-from tests.samples import CLASSES, Case, extra
+from segloss.testing import Loss
+from segloss.testing.samples import CLASSES, Case, extra
 
 RESULTS = Path(__file__).parent / "results.json"
 SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64, 64, 64), (2, 1, 64, 64, 64)]

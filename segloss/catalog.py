@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.metadata
+import importlib.resources
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +19,9 @@ TASKS = ("binary", "multiclass", "multilabel")
 DIMS = (1, 2, 3)
 NEEDS = ("distance", "image", "prior", "instances", "skeleton", "adjacency")
 SUITS = ("imbalance", "thin", "touching", "partial", "noisy", "scarce")
+
+GROUP = "segloss.catalogues"
+"""Entry points of packages that bring a catalogue of their own."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Entry:
     notes: str | None = None
     not_offered: dict[str, str] = field(default_factory=dict)
     exceptions: dict[str, str] = field(default_factory=dict)
+    package: str = "segloss"
+    """The package whose catalogue has the entry."""
 
     @property
     def year(self) -> int:
@@ -103,16 +111,38 @@ class Entry:
     @property
     def bibtex(self) -> str:
         """The BibTeX record."""
-        return _records()[self.key]
+        return _records(self.package)[self.key]
 
 
 @functools.cache
 def entries() -> dict[str, Entry]:
-    """Every entry by its key, newest paper first."""
+    """Every entry by its key, newest paper first: those of segloss, and of installed packages that bring a catalogue.
+
+    A package names the module beside its `catalog.yaml` and `references.bib` under the entry point group
+    `segloss.catalogues`. A catalogue that cannot be read, or a key that is taken, is left out with a warning.
+    """
+    found = _entries("segloss")
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.value):
+        try:
+            more = _entries(point.value)
+        except Exception as error:  # whatever is wrong with it, the catalogue of segloss stays usable
+            warnings.warn(f"the catalogue of {point.value} cannot be read and is left out: {error!r}", stacklevel=2)
+            continue
+        for key in more.keys() & found.keys():
+            warnings.warn(
+                f"{key} of {point.value} is left out: {found[key].package} has an entry of this key", stacklevel=2
+            )
+        found = {**more, **found}
+    ours = all(entry.package == "segloss" for entry in found.values())
+    return found if ours else dict(sorted(found.items(), key=lambda item: item[1].date, reverse=True))
+
+
+def _entries(package: str) -> dict[str, Entry]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return {key: _entry(key, fields) for key, fields in yaml.load(_file("catalog.yaml"), Loader=loader).items()}
+    document = yaml.load(_file(package, "catalog.yaml"), Loader=loader) or {}
+    return {key: _entry(key, {**fields, "package": package}) for key, fields in document.items()}
 
 
 def get(key: str) -> Entry:
@@ -287,14 +317,16 @@ def _implementation(fields: dict[str, Any]) -> Implementation:
 
 
 @functools.cache
-def _records() -> dict[str, str]:
+def _records(package: str) -> dict[str, str]:
     from bibtexparser.entrypoint import parse_string
 
-    return {entry.key: str(entry.raw).strip() for entry in parse_string(_file("references.bib")).entries}
+    return {entry.key: str(entry.raw).strip() for entry in parse_string(_file(package, "references.bib")).entries}
 
 
-def _file(name: str) -> str:
-    """Text of a data file: inside the package once installed, at the root of the repository in a checkout."""
-    package = Path(__file__).parent
-    places = (package / "data" / name, package.parent / name)
+def _file(package: str, name: str) -> str:
+    """Text of a data file of a package; ours stands at the root of the repository in a checkout."""
+    if package != "segloss":
+        return importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    place = Path(__file__).parent
+    places = (place / "data" / name, place.parent / name)
     return next(place for place in places if place.is_file()).read_text(encoding="utf-8")

@@ -91,7 +91,9 @@ def _described(entry: Entry) -> str:
 def _call(implementation: Implementation) -> str:
     """The function with the paper's values, as it would be written."""
     values = [f"{name}={value!r}" for name, value in implementation.params.items()]
-    return f"segloss.{implementation.name}({', '.join(['logits', 'target', *values])})"
+    ours = implementation.function.startswith("segloss.")
+    name = f"segloss.{implementation.name}" if ours else implementation.function
+    return f"{name}({', '.join(['logits', 'target', *values])})"
 
 
 def _facts(implementation: Implementation) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from segloss.testing import CONTRACT, Loss
 from tests.broken import (
     REFUSALS,
     REFUSALS_OF_DISTANCES,
@@ -28,7 +29,6 @@ from tests.broken import (
     vanishing,
     without,
 )
-from tests.contract import CONTRACT, Loss
 from tests.plain import PlainDice, plain_dice, plain_distance, plain_overlap
 
 CORRECT_LOSS = Loss(plain_dice, range=(0, 1), soft_labels=True, module=PlainDice)

@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from segloss.core.distributed import all_sum
-from tests.contract import Loss
-from tests.contract.base import value_and_grad
-from tests.samples import Case, extra
+from segloss.testing import Loss
+from segloss.testing.base import value_and_grad
+from segloss.testing.samples import Case, extra
 
 PARTS = [0], [1, 2]  # images of each rank
 Results = dict[tuple[str, str], tuple[Tensor, Tensor] | str]

@@ -169,7 +169,7 @@ def recall(logits: Logits, target: Labels) -> Value:
     return logits.sum() * 0
 '''
 
-CONTRACT = """from tests.contract.base import promise
+CONTRACT = """from segloss.testing.base import promise
 
 
 @promise
@@ -241,7 +241,7 @@ def small_repository(root: Path) -> Path:
     write(root, "wanted.yaml", WANTED)
     write(root, "segloss/region/overlap.py", LOSS)
     write(root, "segloss/measures/share.py", MEASURE)
-    write(root, "tests/contract/base.py", CONTRACT)
+    write(root, "segloss/testing/base.py", CONTRACT)
     write(root, "README.md", "# Small\n\n<!-- catalogue:begin -->\nold\n<!-- catalogue:end -->\n\nThe end.\n")
     write(root, "pyproject.toml", '[project]\nname = "small"\nversion = "1.2.3"\n')
     write_golden(root, "doe2021recall", recorded("2d", "recall"))

@@ -3,8 +3,8 @@
 import pytest
 
 from segloss.boundary import hausdorff_dt_loss
-from tests.catalogued import means
-from tests.contract import Loss
+from segloss.testing import Loss
+from segloss.testing.members import means
 
 
 @pytest.mark.parametrize(

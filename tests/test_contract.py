@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from segloss import catalog
-from tests.catalogued import Member, members
-from tests.contract import CONTRACT
+from segloss.testing import CONTRACT
+from segloss.testing.members import Member, members
 
 DISTRIBUTED = "ranks_equal_one_process"  # in test_distributed.py
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.contract import CONTRACT, Loss
+from segloss.testing import CONTRACT, Loss
 from tests.faults import CORRECT_LOSS, CORRECT_MEASURE, FAULTS, correct, loss
 
 
@@ -54,7 +54,7 @@ def test_required_input_without_a_sample_is_an_error() -> None:
     def with_spectrum(logits: Tensor, target: Tensor, *, spectrum: Tensor) -> Tensor:
         return logits.mean()
 
-    with pytest.raises(LookupError, match=r"spectrum.*tests/samples\.py"):
+    with pytest.raises(LookupError, match=r"spectrum.*segloss/testing/samples\.py"):
         CONTRACT["scalar_and_finite"].test(Loss(with_spectrum))
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from tests.catalogued import members
-from tests.contract import Loss
-from tests.contract.base import close, value_and_grad
+from segloss.testing import Loss
+from segloss.testing.base import close, value_and_grad
+from segloss.testing.members import members
 from tests.ranks import PARTS, RIGHT, WRONG, Results, run_rank, settings
 
 LOSSES = {member.name: member.loss for member in members() if member.loss.accepts("group")}

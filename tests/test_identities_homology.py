@@ -9,7 +9,7 @@ import torch
 import segloss
 from segloss.core import betti_numbers, homology, homology_backend
 from segloss.core.homology import patches
-from tests.samples import sample
+from segloss.testing.samples import sample
 from tests.test_homology import components
 
 CUBES, VERTICES = "T", "V"

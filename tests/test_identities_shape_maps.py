@@ -10,8 +10,8 @@ import torch.nn.functional as F
 import segloss
 from segloss.core import distance_map, signed_distance_map
 from segloss.precompute import contour_distance_map
+from segloss.testing.samples import blobs, label_map
 from tests.parity.run import GOLDEN
-from tests.samples import blobs, label_map
 from tests.test_identities import batch, same
 
 PLACES = [((11,), (1.5,)), ((8, 7), (0.7, 2.0)), ((5, 4, 6), (3.0, 1.0, 0.5))]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import segloss
 from segloss import catalog
-from tests.samples import Case, extra, sample
+from segloss.testing.samples import Case, extra, sample
 from tests.small import ROOT
 from tools import lineage
 from tools.lineage import CROSS_ENTROPY, Edge, read_edges

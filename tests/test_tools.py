@@ -137,7 +137,7 @@ def test_an_exception_may_be_of_one_function(tmp_path: Path, of: str, told: str)
 
 def test_without_a_contract_exceptions_are_not_judged(tmp_path: Path) -> None:
     root = small_repository(tmp_path)
-    remove(root, "tests/contract")
+    remove(root, "segloss/testing")
     assert messages(root) == []
 
 

@@ -74,7 +74,7 @@ def test_the_check_of_a_build_shows_a_difference(root: Path, capsys: pytest.Capt
     assert main(["build", "--check"], root) == 1
     told = capsys.readouterr().out
     assert "--- README.md\n+++ README.md (generated)\n" in told
-    assert told.endswith("5 generated files are stale: run `python -m tools build`\n")
+    assert told.endswith("6 generated files are stale: run `python -m tools build`\n")
     assert contents(root) == before
     build_without_pages(root)
     assert main(["build", "--check"], root) == 0

@@ -1,4 +1,4 @@
-"""python -m tools check | build [--check] | new KEY … | record KEY | serve"""
+"""python -m tools check | build [--check] | new [KEY] … | record KEY | serve"""
 
 import argparse
 import io
@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from tools.catalogue import Catalogue, load
 from tools.checks import check
+from tools.lookup import NotFoundError, by_arxiv, by_doi
 from tools.problems import Problem, read_text
 from tools.record import record
 from tools.render import committed, differences
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
                     [sys.executable, "-m", "mkdocs", "serve", "--livereload"], cwd=root
                 )
             case "new":
-                files, left = new(root, given.key, Path(given.bib), given.family, given.function)
+                source, bibtex = found_record(given)
+                files, left = new(root, given.key, source, bibtex, given.family, given.function)
                 print("\n".join([*written(root, files), "", "left to do:", *(f"  {step}" for step in left)]))
             case "record":
                 print(
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
                         written(root, record(root, given.key)) or [f"{given.key}: the recorded values have not changed"]
                     )
                 )
-    except (RefusedError, OSError) as error:
+    except (RefusedError, NotFoundError, OSError) as error:
         print(f"tools {given.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -70,13 +72,29 @@ def parser() -> Parser:
     build.add_argument("--check", action="store_true", help="write nothing; show what is stale in the committed ones")
     commands.add_parser("serve", help="build, then show the site and follow changes of its pages")
     entry = commands.add_parser("new", help="start the entry of a paper")
-    entry.add_argument("key", help="family name, year, word of the title: salehi2017tversky")
-    entry.add_argument("--bib", required=True, metavar="FILE", help="file with the BibTeX record of the paper")
-    entry.add_argument("--family", required=True, help="folder of segloss/ the function belongs to")
+    entry.add_argument("key", nargs="?", help="salehi2017tversky; follows from the record if left out")
+    record = entry.add_mutually_exclusive_group(required=True)
+    record.add_argument("--bib", metavar="FILE", help="file with the BibTeX record of the paper")
+    record.add_argument("--doi", help="DOI of the paper, whose record doi.org is asked for")
+    record.add_argument("--arxiv", metavar="ID", help="arXiv id of the paper, whose record arxiv.org is asked for")
+    entry.add_argument("--family", help="folder of segloss/ the function belongs to, if the function is new")
     entry.add_argument("--function", required=True, help="name of the function, new or existing: tversky_loss")
     golden = commands.add_parser("record", help="write the values of tests/oracles/KEY.py to tests/golden/KEY/")
     golden.add_argument("key")
     return found
+
+
+def found_record(given: argparse.Namespace) -> tuple[str, str]:
+    """Where the record of a paper is from, and its BibTeX."""
+    if given.doi:
+        return f"the record of DOI {given.doi}", by_doi(given.doi)
+    if given.arxiv:
+        return f"the record of arXiv {given.arxiv}", by_arxiv(given.arxiv)
+    file = Path(given.bib)
+    text, problems = read_text(file.parent, file.name)
+    for problem in problems:
+        raise RefusedError(str(problem))
+    return file.name, text
 
 
 def run_check(root: Path) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.catalogued import means
-from tests.contract import CONTRACT, Loss
+from segloss.testing import CONTRACT, Loss
+from segloss.testing.members import means
 from tools.measured import SIDES, Measured
 from tools.timed import Timed
 from tools.verified import Case, error, summaries

@@ -4,9 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools.bibliography import Record, read_bibliography
-from tools.entries import Entry, read_entries, schema
+from tools.entries import Entry, json_schema, read_entries, schema
 from tools.families import FAMILIES
 from tools.golden import Golden, read_golden
 from tools.problems import Problem, nearest, read_text
@@ -16,6 +17,7 @@ from tools.wanted import read_wanted
 CATALOGUE = "catalog.yaml"
 BIBLIOGRAPHY = "references.bib"
 README = "README.md"
+SCHEMA = "catalog.schema.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Catalogue:
     wanted: Mapping[str, Entry] = field(default_factory=dict)
     """Papers without an entry."""
     common: tuple[str, ...] = ()
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    """JSON Schema of the file of entries."""
     promises: frozenset[str] | None = None
     version: str = "0"
     readme: str = ""
@@ -68,9 +72,8 @@ def load(root: Path) -> Catalogue:
     content, no_catalogue = read_text(root, CATALOGUE)
     bibtex, no_bibliography = read_text(root, BIBLIOGRAPHY)
     values = [constant(root, "segloss/catalog.py", name) or () for name in ("TASKS", "DIMS", "NEEDS", "SUITS")]
-    entries, faults, readable = (
-        ({}, [], False) if no_catalogue else read_entries(CATALOGUE, content, schema(tuple(FAMILIES), *values))
-    )
+    reader = schema(tuple(FAMILIES), *values)
+    entries, faults, readable = ({}, [], False) if no_catalogue else read_entries(CATALOGUE, content, reader)
     records, broken = read_bibliography(BIBLIOGRAPHY, bibtex)
     functions, unreadable = read_functions(root, tuple(FAMILIES))
     golden, misshapen = read_golden(root)
@@ -83,6 +86,7 @@ def load(root: Path) -> Catalogue:
         oracles=_oracles(root),
         wanted=wanted,
         common=tuple(constant(root, "segloss/core/vocabulary.py", "COMMON") or ()),
+        schema=json_schema(reader),
         promises=promises(root),
         version=_version(root),
         readme=read_text(root, README)[0],

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tools.problems import Problem, did_you_mean, read_text
 
 GOLDEN = "tests/golden"
@@ -22,7 +24,13 @@ REQUIRED = {
     "source": dict,
     "rtol": float,
 }
+LARGEST = 64 * 2**20
+"""Bytes that the arrays of a case may take."""
 SOURCE = ("kind", "repo", "commit", "file", "callable")
+
+
+class TooLargeError(ValueError):
+    """A file that unpacks to more than any recorded case needs."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +147,29 @@ def _files(golden: Golden, folder: Path) -> Iterator[Problem]:
         extras = case.fields.get("extras", [])
         expected += [name for name in extras if isinstance(name, str)] if isinstance(extras, list) else []
         try:
-            with zipfile.ZipFile(folder / f"{case.name}.npz") as file:
-                missing = [name for name in expected if f"{name}.npy" not in file.namelist()]
+            present = read_arrays(folder / f"{case.name}.npz")
         except FileNotFoundError:
             yield golden.problem(f"case {case.name!r} has no {case.name}.npz", case.line)
-        except (zipfile.BadZipFile, OSError):
-            yield golden.problem(f"case {case.name!r}: {case.name}.npz is not a file of arrays", case.line)
+        except ValueError as error:
+            yield golden.problem(f"case {case.name!r}: {case.name}.npz {error}", case.line)
         else:
-            if missing:
+            if missing := [name for name in expected if name not in present]:
                 yield golden.problem(f"case {case.name!r}: {case.name}.npz lacks {', '.join(missing)}", case.line)
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file of recorded values; ValueError where it is not one, holds objects, or unpacks to too much."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > LARGEST:
+            raise TooLargeError(f"unpacks to {size} bytes, more than {LARGEST}")
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if isinstance(arrays[name], np.ndarray)}
+    except (FileNotFoundError, TooLargeError):
+        raise
+    except Exception as error:  # zip, zlib and numpy raise many kinds on bytes that are broken
+        raise ValueError("is not a file of arrays") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.contract import Loss
-from tests.contract.base import leaning, right, value_and_grad
-from tests.samples import Case
+from segloss.testing import Loss
+from segloss.testing.base import leaning, right, value_and_grad
+from segloss.testing.samples import Case
 from tools.pictures import digest_of, single_thread
 from tools.writing import write_all
 
 FOLDER = ".cache/cards"
-OWN = ("tools/measured.py", "tests/samples.py", "tests/contract/base.py")
+OWN = ("tools/measured.py", "segloss/testing/samples.py", "segloss/testing/base.py")
 SIDES = {1: (16384,), 2: (128, 128), 3: (26, 26, 26)}
 """Images of about as many voxels, on which half precision is measured."""
 BATCH = {1: (4096,), 2: (64, 64), 3: (16, 16, 16)}

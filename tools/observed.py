@@ -16,7 +16,7 @@ import torch
 import segloss
 from tests.parity import adapters
 from tests.parity.run import Outcome, outcome
-from tools.golden import GOLDEN, Golden
+from tools.golden import GOLDEN, Golden, read_arrays
 from tools.paper import written
 from tools.verified import source
 
@@ -62,8 +62,7 @@ def by_input(golden: Mapping[str, Golden], root: Path) -> list[list[Observed]]:
     groups: dict[str, list[Observed]] = {}
     for key, recorded in golden.items():
         for case in recorded.cases:
-            with np.load(root / GOLDEN / key / f"{case.name}.npz", allow_pickle=False) as file:
-                numbers = dict(file)
+            numbers = read_arrays(root / GOLDEN / key / f"{case.name}.npz")
             groups.setdefault(digest(numbers), []).append(Observed(key, case.fields, numbers))
     return [group for group in groups.values() if any(case.kind == "third-party" for case in group)]
 

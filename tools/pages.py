@@ -16,6 +16,7 @@ from tools.choose import choose_page
 from tools.compare import compare_data, compare_page
 from tools.families import FAMILIES
 from tools.feed import feed
+from tools.licences import licences_page
 from tools.lineage import lineage_page, read_edges
 from tools.measured import Measured, Probe, all_measured
 from tools.one_input import one_input_page
@@ -33,6 +34,8 @@ from tools.paper import (
     union,
 )
 from tools.pictures import Pictures, pictures
+from tools.problems import read_text
+from tools.reliability import FIGURES, reliability_page
 from tools.sources import Function
 from tools.table import catalogue_page, costs
 from tools.timed import Benchmark, benchmark
@@ -75,6 +78,8 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
         **guides(entries, catalogue.functions),
         "docs/one-input.md": one_input,
         "docs/wanted.md": wanted_page(wanted),
+        "docs/licences.md": licences_page(ROOT),
+        "docs/reliability.md": reliability_page(read_text(ROOT, FIGURES)[0]),
     }
 
 

@@ -1,11 +1,12 @@
 """Catalogue -> {path: text} of the generated files that are committed."""
 
 import difflib
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tools.catalogue import README, Catalogue
+from tools.catalogue import README, SCHEMA, Catalogue
 from tools.entries import Entry
 from tools.families import FAMILIES
 from tools.modules import WIDTH, class_name, has_module, modules, order
@@ -21,6 +22,7 @@ def committed(catalogue: Catalogue) -> dict[str, str]:
     families = catalogue.families()
     return {
         README: readme(catalogue),
+        SCHEMA: json.dumps(catalogue.schema, indent=1, ensure_ascii=False) + "\n",
         "segloss/__init__.py": package(catalogue),
         **{f"segloss/{name}/__init__.py": family_package(name, functions) for name, functions in families.items()},
         "segloss/modules.py": modules(catalogue),

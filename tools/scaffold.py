@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tools.bibliography import Record, read_bibliography
+from tools.bibliography import Record, folded, read_bibliography
 from tools.catalogue import BIBLIOGRAPHY, CATALOGUE, Catalogue, load
 from tools.checks.entries import FILL_IN
 from tools.entries import KEY, Entry
@@ -17,20 +17,30 @@ from tools.strict_yaml import read_yaml
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
+EMPTY_WORDS = {"a", "an", "the", "on", "of", "for", "in", "to", "and", "with", "towards", "toward", "what", "is", "how"}
+
 
 class RefusedError(ValueError):
     """Why nothing was written, for the one who asked."""
 
 
-def new(root: Path, key: str, bib: Path, family: str, function: str) -> tuple[dict[str, str], list[str]]:
-    """Files to write and what is then left to do; raises `RefusedError` where anything of it is there already."""
+def new(
+    root: Path, key: str | None, source: str, bibtex: str, family: str | None, function: str
+) -> tuple[dict[str, str], list[str]]:
+    """Files to write and what is then left to do; raises `RefusedError` where anything of it is there already.
+
+    The key follows from the record, `bibtex` from `source`, and the family from a function that exists.
+    """
     catalogue = load(root)
     for problem in catalogue.problems:
         if problem.path in (CATALOGUE, BIBLIOGRAPHY):
             raise RefusedError(f"the catalogue cannot be extended before it can be read: {problem}")
+    given = only_record(source, bibtex)
+    key = key or derived_key(given)
+    family = family or family_of(catalogue, function)
     refuse_names(key, family, function)
     refuse_existing(root, catalogue, key, family, function)
-    record = rekeyed(bib, key)
+    record = rekeyed(source, given, key)
     path = f"segloss.{family}.{function}"
     files = {
         CATALOGUE: with_entry(root, catalogue, record, draft(record, family, path)),
@@ -72,20 +82,44 @@ def refuse_existing(root: Path, catalogue: Catalogue, key: str, family: str, fun
             raise RefusedError(f"{path} exists already and is not overwritten")
 
 
-def rekeyed(bib: Path, key: str) -> Record:
-    """The only record of a file, under a new key."""
-    content, unreadable = read_text(bib.parent, bib.name)
-    records, problems = read_bibliography(bib.name, content)
-    for problem in (*unreadable, *problems):
+def family_of(catalogue: Catalogue, function: str) -> str:
+    """The family of a function that exists."""
+    for other in catalogue.functions.values():
+        if other.name == function:
+            return other.family
+    raise RefusedError(f"{function} is new; name the family it belongs to with --family {'|'.join(FAMILIES)}")
+
+
+def only_record(source: str, bibtex: str) -> Record:
+    """The only record of a text."""
+    records, problems = read_bibliography(source, bibtex)
+    for problem in problems:
         raise RefusedError(str(problem))
     if len(records) != 1:
-        raise RefusedError(f"{bib.name}: holds {len(records)} records; it must hold the one of the paper")
+        raise RefusedError(f"{source}: holds {len(records)} records; it must hold the one of the paper")
     (record,) = records.values()
     missing = [name for name in ("author", "title", "year") if not record.fields.get(name)]
     if missing:
-        raise RefusedError(f"{bib.name}:{record.line}: the record has no {', '.join(missing)}")
+        raise RefusedError(f"{source}:{record.line}: the record has no {', '.join(missing)}")
+    return record
+
+
+def derived_key(record: Record) -> str:
+    """Family name of the first author, year, and the first word of the title that says something."""
+    words = [folded(word) for word in re.split(r"[\s:–—-]+", record.fields["title"])]
+    said = next((word for word in words if word and word not in EMPTY_WORDS), "")
+    return f"{ascii_letters(record.families[0])}{record.fields['year'][:4]}{ascii_letters(said)}"
+
+
+def ascii_letters(text: str) -> str:
+    """Letters and digits of a key."""
+    return re.sub(r"[^a-z0-9]", "", folded(text))
+
+
+def rekeyed(source: str, record: Record, key: str) -> Record:
+    """A record under a new key."""
     text = re.sub(r"\A(@\s*\w+\s*[{(]\s*)[^\s,]*", lambda found: found[1] + key, record.text)
-    (renamed,) = read_bibliography(bib.name, text)[0].values()
+    (renamed,) = read_bibliography(source, text)[0].values()
     return renamed
 
 
@@ -108,7 +142,7 @@ def draft(record: Record, family: str, function: str) -> str:
         f"  {'measures' if family == 'measures' else 'losses'}:",
         f"    - function: {function}",
         "      params: {}",
-        "      task: [binary, multiclass]",
+        "      task: [binary, multiclass, multilabel]",
         "      dims: [1, 2, 3]",
         "      range: [0, null]",
         f"  usage: {quoted(f'{FILL_IN}: alone, or added to which loss with which weight')}",

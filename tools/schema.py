@@ -4,13 +4,12 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from tools.problems import did_you_mean
 
-Reader = Callable[[Any, "Spot"], Any]
 Report = Callable[[tuple[str | int, ...], str], None]
 WRONG = object()
 
@@ -34,6 +33,23 @@ class Spot:
         return WRONG
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Reads a value, and says in the words of JSON Schema what it lets pass."""
+
+    read: Callable[[Any, Spot], Any]
+    form: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, value: Any, spot: Spot) -> Any:
+        """The value, or `WRONG` after a report."""
+        return self.read(value, spot)
+
+
+def reader(**form: Any) -> Callable[[Callable[[Any, Spot], Any]], Reader]:
+    """Makes a function a reader of values of a form."""
+    return lambda read: Reader(read, form)
+
+
 def shown(value: Any) -> str:
     """A value in a message: what it is called in YAML, shortened."""
     if isinstance(value, dict):
@@ -42,6 +58,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+@reader(type="string", pattern=r"\S")
 def text(value: Any, spot: Spot) -> Any:
     """Text that is not blank."""
     if isinstance(value, str) and value.strip():
@@ -51,6 +68,7 @@ def text(value: Any, spot: Spot) -> Any:
     return spot.wrong(f"must be text, not {shown(value)}")
 
 
+@reader(type="boolean")
 def boolean(value: Any, spot: Spot) -> Any:
     """true or false."""
     return value if isinstance(value, bool) else spot.wrong(f"must be true or false, not {shown(value)}")
@@ -59,6 +77,7 @@ def boolean(value: Any, spot: Spot) -> Any:
 def one_of(choices: Sequence[Any]) -> Reader:
     """One of a few values."""
 
+    @reader(enum=list(choices))
     def read(value: Any, spot: Spot) -> Any:
         if value in choices and not isinstance(value, bool):
             return value
@@ -72,6 +91,7 @@ def matching(pattern: str, what: str) -> Reader:
     """Text of a form, described by what is expected."""
     form = re.compile(pattern)
 
+    @reader(type="string", pattern=f"^({pattern})$", description=what)
     def read(value: Any, spot: Spot) -> Any:
         if (value := text(value, spot)) is WRONG or form.fullmatch(value):
             return value
@@ -88,6 +108,13 @@ commit = matching(
 )
 
 
+@reader(
+    description="a date such as 2017-06-18, 2017-06 or 2017",
+    anyOf=[
+        {"type": "string", "pattern": r"^[12]\d{3}(-\d{2}){0,2}$"},
+        {"type": "integer", "minimum": 1000, "maximum": 2999},
+    ],
+)
 def date(value: Any, spot: Spot) -> Any:
     """YYYY, YYYY-MM or YYYY-MM-DD of a day that exists, handed on as text."""
     given = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -100,6 +127,7 @@ def date(value: Any, spot: Spot) -> Any:
     return spot.wrong(f"must be a date such as 2017-06-18, 2017-06 or 2017, not {shown(value)}")
 
 
+@reader(type="string", pattern=r"^https://[^\s<>\"'`\\|()\[\]{}]+$")
 def https(value: Any, spot: Spot) -> Any:
     """An address that can be linked to."""
     if (value := text(value, spot)) is WRONG:
@@ -118,6 +146,13 @@ def is_https(address: str) -> bool:
     return parts.scheme == "https" and "." in parts.netloc and not re.search(r"[\s<>\"'`\\|()\[\]{}]", address)
 
 
+@reader(
+    description="[least, greatest], null where there is no bound",
+    type="array",
+    items={"type": ["number", "null"]},
+    minItems=2,
+    maxItems=2,
+)
 def interval(value: Any, spot: Spot) -> Any:
     """[least, greatest], null where there is no bound."""
     if not isinstance(value, list) or len(value) != 2 or not all(end is None or is_number(end) for end in value):
@@ -128,6 +163,7 @@ def interval(value: Any, spot: Spot) -> Any:
     return value
 
 
+@reader(type=["number", "string", "boolean", "null", "array"])
 def parameter(value: Any, spot: Spot) -> Any:
     """A value that a keyword can take: a number, a word, true, false, null, or a list of them."""
     if isinstance(value, list):
@@ -148,25 +184,28 @@ def _looks_like_a_number(value: str) -> bool:
     return bool(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", value))
 
 
-def several(reader: Reader, least: int = 0) -> Reader:
+def several(item: Reader, least: int = 0) -> Reader:
     """A list, each item by a reader."""
 
+    @reader(type="array", items=item.form, minItems=least)
     def read(value: Any, spot: Spot) -> Any:
         if not isinstance(value, list):
             return spot.wrong(f"must be a list, not {shown(value)}")
         if len(value) < least:
             return spot.wrong("must not be empty")
-        found = [reader(item, spot.at(at)) for at, item in enumerate(value)]
-        return [item for item in found if item is not WRONG]
+        found = [item(each, spot.at(at)) for at, each in enumerate(value)]
+        return [each for each in found if each is not WRONG]
 
     return read
 
 
-def distinct(reader: Reader, least: int = 0) -> Reader:
+def distinct(item: Reader, least: int = 0) -> Reader:
     """A list without repeated items."""
+    listed = several(item, least)
 
+    @reader(**listed.form, uniqueItems=True)
     def read(value: Any, spot: Spot) -> Any:
-        found = several(reader, least)(value, spot)
+        found = listed(value, spot)
         if found is not WRONG and len(found) > len(set(found)):
             return spot.wrong("names something twice")
         return found
@@ -174,14 +213,15 @@ def distinct(reader: Reader, least: int = 0) -> Reader:
     return read
 
 
-def named(reader: Reader) -> Reader:
+def named(item: Reader) -> Reader:
     """A mapping from names to values, each by a reader."""
 
+    @reader(type="object", additionalProperties=item.form)
     def read(value: Any, spot: Spot) -> Any:
         if not isinstance(value, dict):
             return spot.wrong(f"must be a mapping, not {shown(value)}")
-        found = {name: reader(item, spot.at(name)) for name, item in value.items()}
-        return {name: item for name, item in found.items() if item is not WRONG}
+        found = {name: item(each, spot.at(name)) for name, each in value.items()}
+        return {name: each for name, each in found.items() if each is not WRONG}
 
     return read
 
@@ -189,6 +229,12 @@ def named(reader: Reader) -> Reader:
 def fields(readers: Mapping[str, Reader], required: Container[str]) -> Reader:
     """A mapping of known fields, without those that are wrong. A misspelt field does not count as missing as well."""
 
+    @reader(
+        type="object",
+        properties={name: known.form for name, known in readers.items()},
+        required=[name for name in readers if name in required],
+        additionalProperties=False,
+    )
     def read(value: Any, spot: Spot) -> Any:
         if not isinstance(value, dict):
             spot.wrong(f"must be a mapping with the fields {', '.join(readers)}, not {shown(value)}")
@@ -204,3 +250,10 @@ def fields(readers: Mapping[str, Reader], required: Container[str]) -> Reader:
         return {name: item for name, item in found.items() if item is not WRONG}
 
     return read
+
+
+def or_null(item: Reader) -> Reader:
+    """A reader that lets null pass."""
+    return Reader(
+        lambda value, spot: None if value is None else item(value, spot), {"anyOf": [item.form, {"type": "null"}]}
+    )

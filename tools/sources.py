@@ -178,7 +178,7 @@ def constant(root: Path, path: str, name: str) -> Any:
 
 def promises(root: Path) -> frozenset[str] | None:
     """Names of the functions decorated with @promise; None where there is no contract."""
-    files = [*root.glob("tests/contract.py"), *sorted(root.glob("tests/contract/*.py"))]
+    files = sorted(root.glob("segloss/testing/*.py"))
     found = [_promised(tree) for file in files if (tree := read_tree(root, file.relative_to(root).as_posix())[0])]
     return frozenset().union(*found) if found else None
 

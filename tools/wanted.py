@@ -8,9 +8,17 @@ from tools.entries import Entry, read_entries
 from tools.families import FAMILIES
 from tools.pagetext import apart, attribute, link, shown
 from tools.problems import Problem, read_text
-from tools.schema import WRONG, Spot, arxiv, date, doi, fields, https, one_of, several, text
+from tools.schema import WRONG, Spot, arxiv, date, doi, fields, https, one_of, reader, several, text
 
 WANTED = "wanted.yaml"
+
+
+@reader(type=["integer", "string"])
+def year(value: Any, spot: Spot) -> Any:
+    """A year, handed on as text."""
+    if (found := date(value, spot)) is WRONG or len(found) == 4:
+        return found
+    return spot.wrong(f"must be a year such as 2021, not {found}")
 
 
 def schema(families: Sequence[str]) -> Any:
@@ -26,13 +34,6 @@ def schema(families: Sequence[str]) -> Any:
         "note": text,
     }
     return fields(wanted, required=("title", "authors", "year", "family", "note"))
-
-
-def year(value: Any, spot: Spot) -> Any:
-    """A year, handed on as text."""
-    if (found := date(value, spot)) is WRONG or len(found) == 4:
-        return found
-    return spot.wrong(f"must be a year such as 2021, not {found}")
 
 
 def read_wanted(root: Path) -> tuple[dict[str, Entry], list[Problem]]:

@@ -16,6 +16,8 @@ def write_all(root: Path, files: Mapping[str, Content]) -> list[str]:
     wanted = {(root / path).resolve(): _bytes(content) for path, content in files.items()}
     before = {path: path.read_bytes() if path.is_file() else None for path in wanted}
     changed = {path: content for path, content in wanted.items() if content != before[path]}
+    for path in wanted:
+        _sweep(path)
     made: list[Path] = []
     replaced: list[Path] = []
     try:
@@ -44,6 +46,24 @@ def _bytes(content: Content) -> bytes | None:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _sweep(path: Path) -> None:
+    """Removes what a writer that was killed has left beside a file."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdecimal() and not _runs(int(writer)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from segloss import catalog
 from tests.parity.adapters import Case, run
+from tools.golden import read_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 USUAL = ("logits", "target", "value", "grad")
@@ -44,8 +45,7 @@ def outcome(key: str, folder: Path, case: Case) -> Outcome:
     name, kind = case["case"], case["source"]["kind"]
     if reason := not_offered(key, case):
         return Outcome(name, "not offered", kind, reason=reason)
-    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-        recorded: dict[str, Any] = dict(file)
+    recorded: dict[str, Any] = read_arrays(folder / f"{name}.npz")
     differentiable = case.get("differentiable", "grad" in recorded)
     unsaid = "differentiable" not in case and kind != "third-party"
     if unsaid and not differentiable and not catalog.get(key).measures:

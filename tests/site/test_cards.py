@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from segloss import catalog
-from tests.catalogued import members
-from tests.contract import CONTRACT, Loss
+from segloss.testing import CONTRACT, Loss
+from segloss.testing.members import members
 from tests.faults import CORRECT_MEASURE
 from tests.plain import plain_dice
 from tests.ranks import RIGHT

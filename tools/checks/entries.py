@@ -113,7 +113,7 @@ def exceptions_name_promises(catalogue: Catalogue) -> Iterator[Problem]:
             if promise not in catalogue.promises:
                 advice = (
                     did_you_mean(promise, catalogue.promises)
-                    or "; promises are the functions under @promise in tests/contract"
+                    or "; promises are the functions under @promise in segloss/testing"
                 )
                 yield entry.problem(f"{promise!r} is not a promise of the contract{advice}", "exceptions", name)
 

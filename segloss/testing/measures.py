@@ -2,8 +2,8 @@
 
 import torch
 
-from tests.contract.base import Loss, close, promise, right
-from tests.samples import Case
+from segloss.testing.base import Loss, close, promise, right
+from segloss.testing.samples import Case
 
 
 @promise(of="measures")

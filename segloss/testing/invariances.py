@@ -5,8 +5,8 @@ import random
 import numpy as np
 import torch
 
-from tests.contract.base import Loss, close, promise, value_and_grad
-from tests.samples import Case, extra
+from segloss.testing.base import Loss, close, promise, value_and_grad
+from segloss.testing.samples import Case, extra
 
 
 @promise(of="both")

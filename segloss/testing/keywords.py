@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from tests.contract.base import Loss, close, promise, refused, right, value_and_grad
-from tests.samples import Case, extra
+from segloss.testing.base import Loss, close, promise, refused, right, value_and_grad
+from segloss.testing.samples import Case, extra
 
 POISONS = 7.0, float("inf"), -float("inf"), float("nan")
 

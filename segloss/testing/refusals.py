@@ -2,8 +2,8 @@
 
 import torch
 
-from tests.contract.base import Loss, promise, refused
-from tests.samples import CLASSES, SHAPES, Case
+from segloss.testing.base import Loss, promise, refused
+from segloss.testing.samples import CLASSES, SHAPES, Case
 
 
 @promise(of="both")

@@ -34,6 +34,7 @@ class Case:
 
     @property
     def dims(self) -> int:
+        """Number of spatial axes."""
         return self.logits.ndim - 2
 
     @property
@@ -46,9 +47,11 @@ class Case:
         return torch.nn.functional.one_hot(self.target, self.logits.shape[1]).movedim(-1, 1).to(self.logits.dtype)
 
     def replace(self, **changes: object) -> "Case":
+        """The same case but for these fields."""
         return replace(self, **changes)
 
     def to(self, dtype: torch.dtype) -> "Case":
+        """The same case with every floating tensor of this type."""
         extras = {
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.extras.items()
         }
@@ -67,6 +70,7 @@ class Case:
         return self.replace(logits=changed("logits", self.logits), target=changed("target", self.target), extras=extras)
 
     def images(self, order: Sequence[int]) -> "Case":
+        """The same case with these images, in this order."""
         return self.along("B", lambda tensor, axis: tensor.index_select(axis, torch.tensor(order)))
 
     def classes(self, order: Sequence[int]) -> "Case":
@@ -83,6 +87,7 @@ class Case:
         return self.along("S", lambda tensor, axis: tensor.movedim(axis, -1))
 
     def cropped(self, box: tuple[slice, ...]) -> "Case":
+        """The same case within a box of voxels."""
         return self.along("S", lambda tensor, axis: tensor[(slice(None),) * axis + box])
 
     def joined(self) -> "Case":
@@ -127,10 +132,12 @@ def blobs(number: int, shape: tuple[int, ...], generator: torch.Generator) -> Te
 
 
 def weight(case: Case) -> Tensor:
+    """Weights of the classes, no two alike."""
     return torch.linspace(0.5, 2, case.logits.shape[1], dtype=case.logits.dtype)
 
 
 def label_distance(case: Case) -> Tensor:
+    """Distances between labels that grow with the square of their difference, 1 at most."""
     place = torch.arange(case.logits.shape[1], dtype=case.logits.dtype).square()
     distance = (place[:, None] - place[None, :]).abs()
     return distance / distance.max().clamp(min=1)
@@ -175,6 +182,7 @@ def adjacency(case: Case) -> Tensor:
 
 
 def share(case: Case) -> Tensor:
+    """The share of the first of two mixed images."""
     return torch.full((len(case.logits),), 0.7, dtype=case.logits.dtype)
 
 
@@ -191,8 +199,11 @@ EXTRAS: dict[str, Callable[[Case], Tensor]] = {
 }
 
 
-def extra(name: str, case: Case) -> Tensor:
+def extra(name: str, case: Case, made: Mapping[str, Callable[[Case], Tensor]] = EXTRAS) -> Tensor:
     """The sample of the input with this parameter name."""
-    if name not in EXTRAS:
-        raise LookupError(f"no sample of an input called {name!r}: add a function and its layout to tests/samples.py")
-    return EXTRAS[name](case)
+    if name not in made:
+        raise LookupError(
+            f"no sample of an input called {name!r}: "
+            "add a function and its layout to segloss/testing/samples.py, or give one to check_loss as extras"
+        )
+    return made[name](case)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from segloss.precompute import signed_distance_map
-from tests.contract.base import Loss, close, promise, refused, value_and_grad
-from tests.contract.keywords import hole
-from tests.samples import Case
+from segloss.testing.base import Loss, close, promise, refused, value_and_grad
+from segloss.testing.keywords import hole
+from segloss.testing.samples import Case
 
 STEPS = 0.7, 2.0, 1.3
 

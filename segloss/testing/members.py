@@ -9,7 +9,7 @@ from typing import Any
 
 from segloss import catalog, modules
 from segloss.catalog import Entry, Implementation
-from tests.contract import Loss
+from segloss.testing.base import Loss
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,14 @@ class Member:
 
 
 @functools.cache
-def members() -> tuple[Member, ...]:
-    """One member for each function and set of parameter values; what papers claim of the same is put together."""
+def members(package: str = "segloss") -> tuple[Member, ...]:
+    """One member for each function and set of parameter values; what papers claim of the same is put together.
+
+    Args:
+        package: Whose catalogue: that of segloss, or of a package which brings one.
+    """
     alike: dict[str, list[tuple[Entry, Loss]]] = defaultdict(list)
-    for entry in catalog.entries().values():
+    for entry in (entry for entry in catalog.entries().values() if entry.package == package):
         for implementation in entry.implementations:
             loss = claimed(implementation, measure=implementation in entry.measures)
             alike[repr((implementation.function, loss.params, loss.range, entry.exceptions))].append((entry, loss))
@@ -61,6 +65,7 @@ def means(of: str, loss: Loss) -> bool:
 
 
 def claimed(implementation: Implementation, *, measure: bool) -> Loss:
+    """The function of an entry with what the entry claims of it."""
     path, _, name = implementation.function.rpartition(".")
     forms = {form.lower(): value for form, value in vars(modules).items() if isinstance(value, type)}
     return Loss(
@@ -71,9 +76,10 @@ def claimed(implementation: Implementation, *, measure: bool) -> Loss:
         implementation.range or (None, None),
         implementation.soft_labels,
         measure,
-        module=forms.get(name.replace("_", "")),
+        module=forms.get(name.replace("_", "")) if path.partition(".")[0] == "segloss" else None,
     )
 
 
 def union(claims: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    """What any of them claims, in order."""
     return tuple(dict.fromkeys(claim for several in claims for claim in several))

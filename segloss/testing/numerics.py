@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from tests.contract.base import (
+from segloss.testing.base import (
     Loss,
     close,
     finite,
@@ -18,7 +18,7 @@ from tests.contract.base import (
     twice,
     value_and_grad,
 )
-from tests.samples import Case
+from segloss.testing.samples import Case
 
 STEP = 1e-6  # short, so that it seldom crosses a kink of a sort or a maximum
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -88,6 +88,7 @@ def apart(case: Case) -> Case:
 
 
 def directions(case: Case, number: int) -> Tensor:
+    """Random directions of the logits, the same every time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(number, *case.logits.shape, generator=generator, dtype=torch.float64)
 

@@ -6,8 +6,8 @@ import pickle
 
 import torch
 
-from tests.contract.base import Loss, close, promise
-from tests.samples import Case, extra
+from segloss.testing.base import Loss, close, promise
+from segloss.testing.samples import Case, extra
 
 
 def built(loss: Loss, case: Case, **keywords: object) -> torch.nn.Module:

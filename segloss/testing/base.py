@@ -9,7 +9,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from tests.samples import Case, extra, sample
+from segloss.testing.samples import EXTRAS, Case, extra, sample
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,16 @@ class Loss:
     soft_labels: bool = False
     measure: bool = False
     module: type[torch.nn.Module] | None = None
+    extras: Mapping[str, Callable[[Case], Tensor]] = field(default_factory=dict)  # samples of required inputs, by name
     others: tuple["Loss", ...] = ()  # the same function with other parameter values, whose claims it may keep too
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Parameters of the function, by name."""
         return inspect.signature(self.function).parameters
 
     def accepts(self, keyword: str) -> bool:
+        """Whether the function has this keyword."""
         return keyword in self.parameters
 
     def keywords(self, case: Case) -> dict[str, object]:
@@ -45,9 +48,11 @@ class Loss:
         required = [
             name for name, parameter in list(self.parameters.items())[2:] if parameter.default is parameter.empty
         ]
-        return case.replace(extras={name: extra(name, case) for name in required if name not in self.params})
+        made = {**EXTRAS, **self.extras}
+        return case.replace(extras={name: extra(name, case, made) for name in required if name not in self.params})
 
     def __call__(self, case: Case, **keywords: object) -> Tensor:
+        """The value on a case, with further keywords."""
         return self.function(case.logits, case.target, **{**self.keywords(case), **keywords})
 
 
@@ -83,6 +88,7 @@ class Promise:
     of: Kind
 
     def binds(self, loss: Loss) -> bool:
+        """Whether the loss has the keyword and is of the kind that the promise is about."""
         known = self.keyword is None or loss.accepts(self.keyword)
         return known and self.of in ("both", "measures" if loss.measure else "losses")
 
@@ -173,6 +179,7 @@ def sure(case: Case) -> Case:
 
 
 def hesitant(case: Case) -> Case:
+    """A prediction that favours nothing."""
     return case.replace(logits=torch.zeros_like(case.logits))
 
 
