@@ -57,7 +57,7 @@ test: $(STAMP)
 	$(RUN) tools.assets
 	$(RUN) mkdocs build --strict
 	$(call step,tests and doctests)
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses auto --dist loadgroup
 	@printf '\nAll passed.\n'
 
 serve: $(STAMP)

@@ -29,6 +29,8 @@ from tools.render import committed
 from tools.writing import write_all
 
 TRIED: Counter[str] = Counter()
+pytestmark = pytest.mark.xdist_group("figures")  # one process counts what it tried
+
 SLOWEST = 2.0  # seconds that one broken file may take
 READER = schema(("region", "measures"), ("binary", "multiclass", "multilabel"), (1, 2, 3), ("distance", "image"))
 PIECES = (

@@ -14,6 +14,8 @@ from segloss.testing.members import Member, members
 from segloss.testing.samples import CLASSES, EXTRAS, Case, extra
 from tests.tried import tell
 
+pytestmark = pytest.mark.xdist_group("figures")  # one process counts what it tried
+
 EXAMPLES = 24
 TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 STRIDES = {
