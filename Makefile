@@ -74,4 +74,4 @@ bench: $(STAMP)
 clean:
 	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families docs/pictures
 	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md
-	rm -f docs/feed.xml docs/wanted.md docs/licences.md docs/reliability.md docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -f nav.yml docs/feed.xml docs/wanted.md docs/licences.md docs/reliability.md docs/one-input.md docs/references.bib docs/vocabulary.md

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import yaml
+
 from segloss.core.vocabulary import COMMON
 from tools.address import NOWHERE, Addresses, addresses
 from tools.behaviour import Subject
@@ -80,7 +82,27 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
         "docs/wanted.md": wanted_page(wanted),
         "docs/licences.md": licences_page(ROOT),
         "docs/reliability.md": reliability_page(read_text(ROOT, FIGURES)[0]),
+        "nav.yml": navigation(entries),
     }
+
+
+def navigation(entries: Mapping[str, Entry]) -> str:
+    """The menu of the site, which mkdocs.yml takes over; a page has its title from itself."""
+    families = [f"families/{family}.md" for family in FAMILIES if any(e["family"] == family for e in entries.values())]
+    menu = [
+        *PAGES,
+        {"Families": families},
+        {"Papers": [f"papers/{key}.md" for key in sorted(entries)]},
+        *({title: list(pages)} for title, pages in SECTIONS.items()),
+    ]
+    return yaml.safe_dump({"nav": menu}, sort_keys=False)
+
+
+PAGES = ("index.md", "catalog.md", "choose.md", "compare.md", "lineage.md")
+SECTIONS = {
+    "Guides": ("conventions.md", "translation.md", "one-input.md", "precompute.md", "integrations.md"),
+    "Project": ("how-to-contribute.md", "wanted.md", "reliability.md", "licences.md"),
+}
 
 
 def guides(entries: Mapping[str, Entry], code: Mapping[str, Function]) -> dict[str, str]:
