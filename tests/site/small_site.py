@@ -65,6 +65,7 @@ def build(
             (to / path).parent.mkdir(parents=True, exist_ok=True)
             (to / path).write_text(text, encoding="utf-8")
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    del config["INHERIT"]
     config |= {"plugins": ["search"], "strict": False, "validation": {}}
     (to / "mkdocs.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}

@@ -130,6 +130,7 @@ def test_it_renders_in_strict_mode(generated: dict[str, str], tmp_path: Path) ->
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    del config["INHERIT"]
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**config, "plugins": ["search"]}), encoding="utf-8")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
