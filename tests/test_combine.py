@@ -93,7 +93,7 @@ def test_compound_moves_and_pickles():
     assert "dice_loss: 1" in repr(criterion)
 
 
-@pytest.mark.parametrize("terms", [[], [(1.0,)], [("one", segloss.dice_loss)], [(1.0, "dice")]])
+@pytest.mark.parametrize("terms", [[], [(1.0,)], [segloss.DiceLoss()], [("one", segloss.dice_loss)], [(1.0, "dice")]])
 def test_bad_terms_are_refused(terms):
     with pytest.raises(ValueError, match="terms"):
         segloss.Compound(terms)

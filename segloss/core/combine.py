@@ -46,7 +46,8 @@ class Compound(nn.Module):
         if not pairs:
             raise ValueError("terms must hold at least one pair of weight and loss")
         for pair in pairs:
-            if len(pair) != 2 or not isinstance(pair[0], int | float) or not callable(pair[1]):
+            known = isinstance(pair, Sequence) and len(pair) == 2
+            if not known or not isinstance(pair[0], int | float) or not callable(pair[1]):
                 raise ValueError(f"terms must be pairs of a number and a loss, got {pair!r}")
         names = list(terms) if isinstance(terms, Mapping) else _distinct([_name(loss) for _, loss in pairs])
         self.weights = dict(zip(names, (float(weight) for weight, _ in pairs), strict=True))
