@@ -102,7 +102,8 @@ def catalogue_page(
     lines += ["# Catalogue", ""]
     lines += ["Every paper, newest first. The address keeps what you choose, so that a link shows the same to others."]
     lines += ["All of it as data: [catalog.json](catalog.json), [references.bib](references.bib)"]
-    lines += ['and the <a href="../feed.xml">feed</a>. Not here yet: [wanted papers](wanted.md).', ""]
+    lines += ['and the <a href="../feed.xml">feed</a>. Not here yet: [wanted papers](wanted.md).']
+    lines += ["Two to four losses side by side: [compare](compare.md).", ""]
     if any(cost(entry, times) for entry in entries.values()):
         lines += ["Cost is the time of forward and backward pass over that of cross-entropy.", ""]
     columns = ["Date", "Paper", "Functions", "Family", "Takes", "Needs", "Code", "Verified"]

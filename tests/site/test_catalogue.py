@@ -19,7 +19,7 @@ FACETS = ("family", "task", "dims", "year", "venue", "needs", "labels", "alone",
 
 
 def titles(page: Page) -> list[str]:
-    return page.locator(".papers tbody tr:visible td.of-paper a").all_inner_texts()
+    return page.locator(".papers tbody tr:visible td.of-paper a").all_text_contents()
 
 
 def opened(page: Page) -> None:

@@ -125,6 +125,7 @@ def test_its_code_runs(page: str, tmp_path: Path) -> None:
 def test_it_renders_in_strict_mode(generated: dict[str, str], tmp_path: Path) -> None:
     """The whole site but the documentation of the code, which takes long and has no part in it."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copytree(ROOT / "overrides", tmp_path / "overrides")
     shutil.copy(ROOT / "CONTRIBUTING.md", tmp_path)
     for path, text in generated.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
