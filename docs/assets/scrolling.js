@@ -1,7 +1,7 @@
 // What is wider than the page scrolls by itself; with the keyboard too, once it can be reached.
 function reachScrolling() {
-  for (const box of document.querySelectorAll(".md-typeset__scrollwrap, .arithmatex .katex-display")) {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  for (const box of document.querySelectorAll(".md-typeset__scrollwrap, .arithmatex, .arithmatex .katex-display")) {
+    if (box.clientWidth && box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
 }

@@ -19,6 +19,13 @@ PAGES = (
     "precompute/",
     "how-to-contribute/",
     "wanted/",
+    "choose/",
+    "compare/?loss=dice_loss&loss=jaccard_loss",
+    "lineage/",
+    "integrations/",
+    "reliability/",
+    "licences/",
+    "papers/stucki2023betti/",
     "404.html",
 )
 RUN = """async () => {
