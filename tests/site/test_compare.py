@@ -52,7 +52,7 @@ def heads(page: Page) -> list[str]:
 def test_what_the_address_names_stands_side_by_side(page: Page, names: list[str], width: int, scheme: Any) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
-    page.goto(address(names))
+    page.goto(address(names), wait_until="networkidle")
     expect(page.locator(".compared")).to_be_visible()
     assert [head.partition("(")[0] for head in heads(page)] == names
     expect(page.locator(".compared .katex-display").first).to_be_visible()
@@ -68,7 +68,7 @@ def test_what_the_address_names_stands_side_by_side(page: Page, names: list[str]
 
 
 def test_the_rows_are_those_of_the_card(page: Page, data: dict[str, Any]) -> None:
-    page.goto(address(TWO))
+    page.goto(address(TWO), wait_until="networkidle")
     titles = page.locator(".compared tbody th").all_text_contents()
     assert titles[-len(data["rows"]) :] == data["rows"]
     page.goto(data["losses"][0]["papers"][0][0].join(["papers/", "/"]))
@@ -76,7 +76,7 @@ def test_the_rows_are_those_of_the_card(page: Page, data: dict[str, Any]) -> Non
 
 
 def test_the_keyboard_chooses_and_the_address_follows(page: Page) -> None:
-    page.goto("compare/")
+    page.goto("compare/", wait_until="networkidle")
     expect(page.locator(".side-by-side")).to_have_text("Choose two to four losses.")
     first = page.get_by_label("Loss 1")
     first.focus()
@@ -99,13 +99,13 @@ def test_the_keyboard_chooses_and_the_address_follows(page: Page) -> None:
 
 
 def test_what_is_chosen_twice_stands_once(page: Page) -> None:
-    page.goto(address(["dice_loss", "dice_loss()", " dice_loss ", "boundary_loss"]))
+    page.goto(address(["dice_loss", "dice_loss()", " dice_loss ", "boundary_loss"]), wait_until="networkidle")
     expect(page.locator(".compared")).to_be_visible()
     assert len(heads(page)) == 2
 
 
 def test_more_than_four_are_cut_off_and_said_to_be(page: Page) -> None:
-    page.goto(address([*FOUR, "boundary_loss"]))
+    page.goto(address([*FOUR, "boundary_loss"]), wait_until="networkidle")
     expect(page.get_by_role("status")).to_have_text("Of 5 losses the first 4 are shown.")
     assert len(heads(page)) == 4
 
@@ -113,7 +113,7 @@ def test_more_than_four_are_cut_off_and_said_to_be(page: Page) -> None:
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_unknown_and_hostile_names_are_only_text(page: Page, name: str) -> None:
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    page.goto(address([*TWO, name]))
+    page.goto(address([*TWO, name]), wait_until="networkidle")
     expect(page.locator(".compared")).to_be_visible()
     assert len(heads(page)) == 2
     status = page.get_by_role("status")
@@ -123,7 +123,7 @@ def test_unknown_and_hostile_names_are_only_text(page: Page, name: str) -> None:
 
 
 def test_every_loss_can_be_chosen_and_every_formula_is_mathematics(page: Page, data: dict[str, Any]) -> None:
-    page.goto("compare/")
+    page.goto("compare/", wait_until="networkidle")
     offered = page.get_by_label("Loss 1").locator("option").evaluate_all("them => them.map(it => it.value)")
     assert sorted(offered) == sorted(["", *(loss["name"] for loss in data["losses"])])
     for loss in data["losses"]:
@@ -142,7 +142,7 @@ def test_a_paper_leads_to_the_comparison(page: Page) -> None:
 
 def test_without_javascript_the_papers_are_linked(without_javascript: Page) -> None:
     page = without_javascript
-    page.goto(address(TWO))
+    page.goto(address(TWO), wait_until="networkidle")
     expect(page.locator("article")).to_contain_text("needs JavaScript")
     page.locator("article").get_by_role("link", name="Salehi et al. 2017").click()
     assert page.url.endswith("papers/salehi2017tversky/")
@@ -151,7 +151,7 @@ def test_without_javascript_the_papers_are_linked(without_javascript: Page) -> N
 
 def test_data_that_cannot_be_loaded_is_said(page: Page) -> None:
     page.route("**/compare.json", lambda route: route.fulfill(status=200, body="<html>"))
-    page.goto(address(TWO))
+    page.goto(address(TWO), wait_until="networkidle")
     expect(page.get_by_role("status")).to_contain_text("could not be loaded")
 
 
