@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import segloss
 from segloss import catalog
 from segloss.catalog import Implementation
 from segloss.testing import Loss
@@ -85,6 +86,30 @@ def catalogued(implementation: Implementation, shape: tuple[int, ...]) -> tuple[
     return logits, lambda: function(logits, target, **keywords)
 
 
+def usual(function: Callable[..., Tensor], shape: tuple[int, ...], **keywords: Any) -> tuple[Tensor, Call] | None:
+    """A loss of several classes with other keywords than those of its paper."""
+    logits, target = sample(shape)
+    return None if shape[1] == 1 else (logits, lambda: function(logits, target, **keywords))
+
+
+def given(function: Callable[..., Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Call]:
+    """A loss whose distances are made beforehand."""
+    logits, target = sample(shape)
+    distance = segloss.precompute.signed_distance_map(target, shape[1], batched=True)
+    return logits, lambda: function(logits, target, distance=distance)
+
+
+def by_scipy(function: Callable[..., Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Call]:
+    """A loss whose distances scipy computes."""
+    logits, target = sample(shape)
+
+    def call() -> Tensor:
+        with segloss.distance_backend("scipy"):
+            return function(logits, target)
+
+    return logits, call
+
+
 def of_peer(loss: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...]) -> tuple[Tensor, Call] | None:
     """A loss of another library, of several classes."""
     logits, target = sample(shape)
@@ -97,11 +122,15 @@ def subjects() -> Iterator[Subject]:
     for entry in catalog.entries().values():
         for implementation in entry.losses:
             name = implementation.function.rpartition(".")[2]
-            given = ", ".join(f"{key}={value!r}" for key, value in implementation.params.items())
-            if (call := f"{name}({given})") not in seen:
+            values = ", ".join(f"{key}={value!r}" for key, value in implementation.params.items())
+            if (call := f"{name}({values})") not in seen:
                 seen.add(call)
                 make = partial(catalogued, implementation)
                 yield Subject(call, make, implementation.function, dict(implementation.params))
+    for n in (3, 25):
+        yield Subject(f"soft_cldice_loss, {n} iterations", partial(usual, segloss.soft_cldice_loss, iterations=n))
+    yield Subject("boundary_loss, distance given", partial(given, segloss.boundary_loss))
+    yield Subject("hausdorff_dt_loss, by scipy", partial(by_scipy, segloss.hausdorff_dt_loss))
     try:
         import kornia.losses as kornia
 
@@ -117,15 +146,16 @@ def subjects() -> Iterator[Subject]:
     except ImportError:
         print("monai is not installed (pip install '.[bench]'): not measured", file=sys.stderr)
         return
-    usual = {"softmax": True, "to_onehot_y": True}
+    labels = {"softmax": True, "to_onehot_y": True}
     for criterion in (
-        monai.DiceLoss(**usual),
-        monai.GeneralizedDiceLoss(**usual),
-        monai.TverskyLoss(**usual),
+        monai.DiceLoss(**labels),
+        monai.GeneralizedDiceLoss(**labels),
+        monai.TverskyLoss(**labels),
         monai.FocalLoss(use_softmax=True, to_onehot_y=True),
-        monai.DiceCELoss(**usual),
-        monai.DiceFocalLoss(**usual),
-        monai.HausdorffDTLoss(**usual),
+        monai.DiceCELoss(**labels),
+        monai.DiceFocalLoss(**labels),
+        monai.HausdorffDTLoss(**labels),
+        monai.SoftclDiceLoss(iter_=3, **labels),
     ):
         yield Subject(f"monai {type(criterion).__name__}", partial(of_peer, partial(with_channel, criterion)))
 
