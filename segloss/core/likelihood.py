@@ -33,6 +33,11 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
     return kept(log_p, valid)
 
 
+def log_p_alone(x: Block, labels: Tensor, valid: Tensor | None, space: Block) -> LogP:
+    """The log-probability of the true class under softmax, where p is not wanted besides."""
+    return kept(torch.log_softmax(x, 1, out=space).gather(1, kept(labels.long(), valid)), valid)
+
+
 def likelihood_slope(p: Block, g: Tensor, rise: LogP, activation: ResolvedActivation) -> Block:
     """The gradient of the priced log-probabilities with respect to the logits; p and a floating g are used up."""
     if activation != "none":

@@ -12,11 +12,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
+from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
-from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_of, of_truth
+from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth
 from segloss.core.masks import true_mask
-from segloss.core.pair import Pair
+from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
 from segloss.core.truth import How, Term, Terms, VoxelLoss, truth
@@ -107,6 +107,8 @@ class _Pass(Function):
 
     @staticmethod
     def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
+        if is_pair(logits, how):
+            return pair_pass(logits, labels, valid, how)
         images, classes, voxels = logits.shape
 
         def zeros(kinds: int) -> Tensor:
@@ -118,18 +120,13 @@ class _Pass(Function):
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
             here, label = part(valid, at), labels[at]
-            if _is_pair(logits, how):
-                pair = Pair(logits[at], label, here, work)
-                if log_p is not None:
-                    log_p[at] = pair.log_p()
-                if losses is not None and how.voxel is not None:
-                    losses[at[0]] += pair.losses(how.voxel)
-                if sums is not None:
-                    sums[at[0]] += pair.sums()
-                continue
-            p = predicted(logits[at], here, how.activation, work)
-            x = work[how.activation != "none"]
-            likely = log_p_of(x, p, label, here, how) if log_p is not None or losses is not None else p
+            if how.activation == "softmax" and how.joint and not how.sums:
+                p = x = kept(put(logits[at], dtype, work[1]), here, in_place=True)
+                likely = log_p_alone(x, label, here, work[0])
+            else:
+                p = predicted(logits[at], here, how.activation, work)
+                x = work[how.activation != "none"]
+                likely = log_p_of(x, p, label, here, how) if log_p is not None or losses is not None else p
             if log_p is not None:
                 log_p[at] = likely
             g = truth(p, label, here, how, work[1])
@@ -157,7 +154,8 @@ class _Pass(Function):
             return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None
 
         with torch.autocast(logits.device.type, enabled=False):
-            return _gradient(logits, labels, valid, how, *prices), None, None, None
+            gradient = pair_gradient if is_pair(logits, how) else _gradient
+            return gradient(logits, labels, valid, how, *prices), None, None, None
 
 
 def _gradient(
@@ -175,32 +173,23 @@ def _gradient(
         here, label, out = part(valid, at), labels[at], gradient[at]
         price = None if of_sums is None else of_sums[at[0]]
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
-        priced = None if of_losses is None or how.voxel is None else (of_losses[at[0]], how.voxel)
-        if _is_pair(logits, how):
-            Pair(logits[at], label, here, work).gradient_(out, price, rise, priced)
-            continue
         p = predicted(logits[at], here, how.activation, work)
-        if priced is not None:
-            of_loss, f = priced
-            log_p = None if f.slope is None else log_p_of(work[how.activation != "none"], p, label, here, how)
-            of_voxel = of_truth(of_loss.to(p.dtype), truth(p, label, here, how, work[1]), how.joint)
-            if f.slope is not None and log_p is not None:
-                of_voxel = of_voxel * f.slope(-log_p.expm1(), -log_p)
-            more = kept(-of_voxel, here)
-            rise = more if rise is None else rise + more
+        factor = None
+        if of_losses is not None and how.voxel is not None and how.voxel.slope is not None:
+            log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+            factor = how.voxel.slope(-log_p.expm1(), -log_p)
+        g = truth(p, label, here, how, work[1])
+        if of_losses is not None:
+            fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
+            fall = kept(fall if factor is None else fall.mul_(factor), here, in_place=True)
+            rise = fall.neg_() if rise is None else rise - fall
         if price is not None:
-            g = truth(p, label, here, how, work[1])
-            slope = _slope(p, g, how.terms, how.cost, price, work[1])
-            chain(out, slope, p, here, how.activation)
+            chain(out, _slope(p, g, how.terms, how.cost, price, work[1]), p, here, how.activation)
         if rise is not None:
-            slope = likelihood_slope(p, truth(p, label, here, how, work[1]), rise, how.activation)
+            g = g if price is None else truth(p, label, here, how, work[1])
+            slope = likelihood_slope(p, g, rise, how.activation)
             out.copy_(slope) if price is None else out.add_(slope)
     return gradient
-
-
-def _is_pair(logits: Block, how: How) -> bool:
-    plain = not how.dense and not how.terms and how.cost is None
-    return plain and how.activation == "softmax" and logits.shape[1] == 2
 
 
 def _sums(p: Block, g: Tensor, valid: Tensor | None, terms: Terms, cost: Tensor | None) -> Float[Tensor, "B K C"]:
