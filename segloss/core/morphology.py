@@ -110,20 +110,34 @@ def _euler_change(y: Bool[Tensor, "B C *S"], first: Sequence[int]) -> Shaped[Ten
 
 
 class _Work:
-    """Memory for maps, used again and again: a stack of arrays, since fresh memory costs as much as the work in it."""
+    """Memory for maps and their views, used again and again: fresh ones cost as much as the work in them."""
 
     def __init__(self, like: Tensor) -> None:
-        self.like, self.arrays, self.used = like, [], 0
+        self.like, self.used = like, 0
+        self.arrays: list[tuple[Tensor, dict[tuple[int, ...], Map]]] = []
+        self.cuts: dict[int, tuple[Map, dict[int, tuple[Map, Map, Map]]]] = {}
 
     def map(self, shape: Sequence[int]) -> Map:
         """An array that nobody uses."""
-        size = math.prod(shape)
+        shape, size = tuple(shape), math.prod(shape)
         if self.used == len(self.arrays):
-            self.arrays.append(self.like.new_empty(size))
-        elif self.arrays[self.used].numel() < size:
-            self.arrays[self.used] = self.like.new_empty(size)
+            self.arrays.append((self.like.new_empty(size), {}))
+        elif self.arrays[self.used][0].numel() < size:
+            self.arrays[self.used] = self.like.new_empty(size), {}
+        array, views = self.arrays[self.used]
         self.used += 1
-        return self.arrays[self.used - 1][:size].view(shape)
+        if shape not in views:
+            view = views[shape] = array[:size].view(shape)
+            self.cuts[id(view)] = view, {}
+        return views[shape]
+
+    def cut(self, y: Map, axis: int) -> tuple[Map, Map, Map]:
+        """A map without its last slice along an axis, without its first, and its last."""
+        cuts = self.cuts[id(y)][1] if id(y) in self.cuts else {}
+        if axis not in cuts:
+            n = y.shape[axis] - 1
+            cuts[axis] = y.narrow(axis, 0, n), y.narrow(axis, 1, n), y.narrow(axis, n, 1)
+        return cuts[axis]
 
     @contextmanager
     def frame(self) -> Iterator[None]:
@@ -184,7 +198,7 @@ class _Rows(Function):
 def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
     """Parts that fit a cache: some whole images, or some channels of one."""
     images, classes, voxels = y.shape[0], y.shape[1], math.prod(y.shape[2:])
-    size = SIZE.get(y.device.type, SIZE["cuda"]) // voxels
+    size = 4 * SIZE.get(y.device.type, SIZE["cuda"]) // (voxels * y.element_size())
     channels = min(classes, max(1, size))
     rows = max(1, size // classes)
     for row in range(0, images, rows):
@@ -197,25 +211,25 @@ class _Erosion:
     looks_back: ClassVar[bool] = False
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
-        return _eroded(y, valid, work.map(y.shape))
+        return _eroded(y, valid, work.map(y.shape), work)
 
     def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
         y, price = _with(y, valid, _highest(y)), _with(of_value, valid, 0)
         gradient = work.map(y.shape).zero_()
         with work.frame():
-            along = [_windows(y, axis, 3, torch.minimum, _highest(y), work) for axis in _axes(y)]
-            least = [along[0][-1]]
-            for windows in along[1:-1]:
-                least.append(torch.minimum(least[-1], windows[-1], out=work.map(y.shape)))
-            for axis, windows in reversed([*enumerate(along, 2)][1:]):
+            along = [_extremes(y, axis, torch.minimum, work.map(y.shape), work) for axis in _axes(y)]
+            least = along[:1]
+            for lowest in along[1:-1]:
+                least.append(torch.minimum(least[-1], lowest, out=work.map(y.shape)))
+            for axis, lowest in reversed([*enumerate(along, 2)][1:]):
                 with work.frame():
                     twice, tie = work.map(y.shape), work.map(y.shape)
-                    torch.lt(windows[-1], least[axis - 3], out=twice)
-                    torch.le(windows[-1], least[axis - 3], out=tie)
+                    torch.lt(lowest, least[axis - 3], out=twice)
+                    torch.le(lowest, least[axis - 3], out=tie)
                     twice.add_(tie).mul_(price)
                     price.sub_(twice, alpha=0.5)
-                    gradient.add_(_routed(twice, windows, axis, torch.le, work), alpha=0.5)
-            gradient += _routed(price, along[0], 2, torch.le, work)
+                    gradient.add_(_routed(twice, y, lowest, axis, work), alpha=0.5)
+            gradient += _routed(price, y, along[0], 2, work)
         return gradient
 
     def plain(self, y: Map, valid: Valid) -> Map:
@@ -231,10 +245,8 @@ class _Dilation:
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         y, free = _with(y, valid, _lowest(y)), [work.map(y.shape), work.map(y.shape)]
-        for axis in [*_axes(y)] * (self.width // 2):
-            largest = free[0].copy_(y)
-            _join(largest, y, axis, torch.maximum)
-            y, free = largest, free[::-1]
+        for axis in self.order(y):
+            y, free = _extremes(y, axis, torch.maximum, free[0], work), free[::-1]
         return y
 
     def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map:
@@ -243,17 +255,21 @@ class _Dilation:
     def plain(self, y: Map, valid: Valid) -> Map:
         return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
 
-    def along(self, y: Map, valid: Valid, work: _Work) -> list[list[Map]]:
-        """The windows along the last axis, those of their maxima along the last but one, and so on."""
-        maxima, y = [], _with(y, valid, _lowest(y))
-        for axis in reversed(_axes(y)):
-            maxima.append(_windows(y, axis, self.width, torch.maximum, _lowest(y), work))
-            y = maxima[-1][-1]
+    def order(self, y: Map) -> list[int]:
+        """The axes along which maxima of three are taken, one after the other."""
+        return [axis for axis in reversed(_axes(y)) for _ in range(self.width // 2)]
+
+    def along(self, y: Map, valid: Valid, work: _Work) -> list[Map]:
+        """The map, its maxima along the first axis in order, theirs along the next, and so on."""
+        maxima = [_with(y, valid, _lowest(y))]
+        for axis in self.order(y):
+            maxima.append(_extremes(maxima[-1], axis, torch.maximum, work.map(y.shape), work))
         return maxima
 
-    def routed(self, of_value: Map, along: list[list[Map]], work: _Work) -> Map:
-        for axis, windows in enumerate(reversed(along), 2):
-            of_value = _routed(of_value, windows, axis, torch.ge, work)
+    def routed(self, of_value: Map, along: list[Map], work: _Work) -> Map:
+        """The gradient of the map from that of the last of its maxima, which is used up."""
+        for axis, (y, maxima) in reversed([*zip(self.order(of_value), pairwise(along), strict=True)]):
+            of_value = _routed(of_value, y, maxima, axis, work)
         return of_value
 
 
@@ -267,9 +283,10 @@ class _Remainder:
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         rest, eroded, free = work.map(y.shape).fill_(1), y, [work.map(y.shape), work.map(y.shape)]
         for _ in range(self.iterations + 1):
-            further = _eroded(eroded, valid, free[0])
+            further = _eroded(eroded, valid, free[0], work)
             with work.frame():
-                lost = _lost(eroded, _Dilation().value(further, valid, work), valid)
+                opened = _Dilation().value(further, valid, work)
+                lost = _lost(eroded, opened, valid, out=opened)
                 rest *= torch.sub(1, lost, out=lost)
             eroded, free = further, free[::-1]
         return rest
@@ -287,7 +304,7 @@ class _Remainder:
                 for eroded, further in reversed([*pairwise(between)]):
                     with work.frame():
                         along = _Dilation().along(further, valid, work)
-                        lost = _lost(eroded, along[-1][-1], valid)
+                        lost = _lost(eroded, along[-1], valid, out=work.map(y.shape))
                         torch.sub(1, lost, out=of_lost)
                         torch.div(value, of_lost, out=of_lost).nan_to_num_(1.0)  # 0 / 0: all is lost here, none before
                         of_lost.mul_(of_value).mul_(torch.gt(lost, 0, out=lost))
@@ -306,11 +323,14 @@ class _Remainder:
         return rest
 
 
-def _eroded(y: Map, valid: Valid, out: Map) -> Map:
+def _eroded(y: Map, valid: Valid, out: Map, work: _Work) -> Map:
     y = _with(y, valid, _highest(y))
-    out.copy_(y)
-    for axis in _axes(y):
-        _join(out, y, axis, torch.minimum)
+    first, *others = _axes(y)
+    _extremes(y, first, torch.minimum, out, work)
+    for axis in others:
+        (former, later, _), (out_former, out_later, _) = work.cut(y, axis), work.cut(out, axis)
+        torch.minimum(out_former, later, out=out_former)
+        torch.minimum(out_later, former, out=out_later)
     return out
 
 
@@ -318,58 +338,37 @@ def _erosions(y: Map, valid: Valid, number: int, work: _Work) -> list[Map]:
     """The map, and what is left of it after each erosion."""
     found = [y]
     for _ in range(number):
-        found.append(_eroded(found[-1], valid, work.map(y.shape)))
+        found.append(_eroded(found[-1], valid, work.map(y.shape), work))
     return found
 
 
-def _lost(y: Map, opened: Map, valid: Valid) -> Map:
-    """By how much a map exceeds its opening, whose memory is used."""
-    torch.minimum(y, opened, out=opened)
-    lost = torch.sub(y, opened, out=opened)
+def _lost(y: Map, opened: Map, valid: Valid, *, out: Map) -> Map:
+    """By how much a map exceeds its opening."""
+    lost = torch.sub(y, torch.minimum(y, opened, out=out), out=out)
     return lost if valid is None else lost.masked_fill_(~valid, 0)
 
 
-def _join(extremes: Map, y: Map, axis: int, pick: Callable[..., Tensor]) -> None:
-    """Let both neighbours along an axis take part in the extremes of a map, in place."""
-    n = y.shape[axis] - 1
-    for here, there in ((0, 1), (1, 0)):
-        out = extremes.narrow(axis, here, n)
-        pick(out, y.narrow(axis, there, n), out=out)
+def _extremes(y: Map, axis: int, pick: Callable[..., Tensor], out: Map, work: _Work) -> Map:
+    """The extremes of each voxel and its neighbours along an axis."""
+    (former, later, last), (out_former, out_later, out_last) = work.cut(y, axis), work.cut(out, axis)
+    pick(former, later, out=out_former)
+    out_last.copy_(last)
+    pick(out_later, former, out=out_later)
+    return out
 
 
-def _windows(y: Map, axis: int, width: int, pick: Callable[..., Tensor], fill: float, work: _Work) -> list[Map]:
-    """The map with a border along an axis, and its extremes over windows that grow up to the width."""
-    bordered = work.map([n + 2 * (width // 2) * (axis == at) for at, n in enumerate(y.shape)])
-    n, border = y.shape[axis], width // 2
-    bordered.narrow(axis, 0, border).fill_(fill)
-    bordered.narrow(axis, border, n).copy_(y)
-    bordered.narrow(axis, border + n, border).fill_(fill)
-    grown, size = [bordered], 1
-    while size < width:
-        step = min(size, width - size)
-        *_, y = grown
-        n = y.shape[axis] - step
-        out = work.map([*y.shape[:axis], n, *y.shape[axis + 1 :]])
-        grown.append(pick(y.narrow(axis, 0, n), y.narrow(axis, step, n), out=out))
-        size += step
-    return grown
-
-
-def _routed(price: Map, windows: list[Map], axis: int, compare: Callable[..., Tensor], work: _Work) -> Map:
-    """The gradient of a map from that of its extremes, which is used up: of two equal values the former has it."""
-    n = price.shape[axis]
-    for before, after in reversed([*pairwise(windows)]):
-        m = after.shape[axis]
-        step = before.shape[axis] - m
-        slope = work.map(before.shape)
-        former = slope.narrow(axis, 0, m)
-        compare(before.narrow(axis, 0, m), before.narrow(axis, step, m), out=former)
-        former.mul_(price)
-        price -= former
-        slope.narrow(axis, m, step).zero_()
-        slope.narrow(axis, step, m).add_(price)
-        price = slope
-    return price.narrow(axis, (price.shape[axis] - n) // 2, n)
+def _routed(price: Map, y: Map, extremes: Map, axis: int, work: _Work) -> Map:
+    """The gradient of a map from that of its extremes, which is used up: the first of equal values has it."""
+    slope = work.map(y.shape)
+    (former, _, _), (_, later_extremes, _) = work.cut(y, axis), work.cut(extremes, axis)
+    (price_former, price_later, _), (slope_former, slope_later, _) = work.cut(price, axis), work.cut(slope, axis)
+    with work.frame():
+        of_former = torch.eq(former, later_extremes, out=work.map(former.shape)).mul_(price_later)
+        price_later -= of_former
+        price -= torch.eq(y, extremes, out=slope).mul_(price)
+        slope_former += of_former
+        slope_later += price_former
+    return slope
 
 
 def _pool(y: Map, window: list[int]) -> Map:
