@@ -23,12 +23,13 @@ help:
 	@echo 'make bench   time and memory beside other libraries'
 	@echo 'make clean   remove what the commands made, the environment included'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt locked.txt
 	$(call step,environment: $(VENV) with $(TORCH); a few minutes the first time)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet '$(TORCH)'
-	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[docs,test,topology,skeleton,fast]'
+	$(RUN) pip install --quiet --constraint constraints.txt '$(TORCH)'
+	$(RUN) pip install --quiet --require-hashes --requirement locked.txt
+	$(RUN) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 site: $(STAMP)
@@ -68,10 +69,11 @@ serve: $(STAMP)
 bench: $(STAMP)
 	$(call step,environment for the benchmarks)
 	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(RUN) pip install --quiet --constraint constraints.txt --no-deps nnunetv2  # its losses need torch and numpy alone
 	$(call step,benchmarks)
 	$(RUN) benchmarks.cost
 
 clean:
 	rm -rf $(VENV) .cache site web/node_modules docs/assets/katex docs/papers docs/families docs/pictures
 	rm -f docs/compare.json docs/compare.md docs/catalog.md docs/catalog.json docs/choose.md docs/lineage.md
-	rm -f nav.yml docs/feed.xml docs/wanted.md docs/licences.md docs/reliability.md docs/one-input.md docs/references.bib docs/vocabulary.md
+	rm -f nav.yml docs/feed.xml docs/wanted.md docs/licences.md docs/reliability.md docs/cost.md docs/cost-*.svg docs/one-input.md docs/references.bib docs/vocabulary.md

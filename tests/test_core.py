@@ -21,9 +21,9 @@ from segloss.core import (
 from segloss.core.blocks import SIZE, blocks
 from segloss.core.masks import true_mask
 from segloss.core.sums import class_sums, voxel_sums
-from segloss.core.truth import focused
+from segloss.core.truth import Term, focused
 
-TERMS = (lambda p, g: (p - g) ** 2, lambda p, g: p**3 * g + p)
+TERMS = (Term(lambda p, g: (p - g) ** 2), Term(lambda p, g: p**3 * g + p, lambda p, g: 3 * p**2 * g + 1))
 BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
 SHAPES = [(1, 35, 3, 4), (2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
 
@@ -43,7 +43,7 @@ def naive(logits: Tensor, target: Tensor, valid: Tensor, activation: str) -> Ten
         labels = [1] if classes == 1 else range(classes)
         target = torch.stack([target == c for c in labels], 1).to(logits.dtype)
     p = {"softmax": logits.softmax(1), "sigmoid": logits.sigmoid(), "none": logits}[activation]
-    maps = [p, target, p * target, *(f(p, target) for f in TERMS)]
+    maps = [p, target, p * target, *(f.value(p, target) for f in TERMS)]
     return torch.stack([(m * valid).flatten(2).sum(2) for m in maps])
 
 

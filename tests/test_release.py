@@ -17,6 +17,7 @@ import segloss
 from tests.small import ROOT
 from tools.licences import EXTRAS, closure, licences_page, needed
 from tools.links import addresses
+from tools.lock import LOCKED, wanted
 from tools.release import built, materials
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -149,6 +150,24 @@ def test_the_constraints_pin_everything_once() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+]+", line) for line in lines)
     names = [line.partition("==")[0].lower() for line in lines]
     assert len(names) == len(set(names))
+
+
+def test_what_is_pinned_is_locked_by_hashes() -> None:
+    pinned = {normal(name): version for name, version in re.findall(r"^(\S+)==(\S+)$", read("constraints.txt"), re.M)}
+    blocks = re.split(r"\n(?=\S)", read(LOCKED).partition("\n")[2].strip())
+    locked = {}
+    for block in blocks:
+        name, version = re.match(r"([\w.-]+)(?:\[\w,]+\])?==(\S+)", block).groups()
+        locked[normal(name)] = version
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), f"{name} has no hash"
+    assert len(locked) == len(blocks)
+    assert {name: pinned.get(name) for name in locked} == locked
+    assert {normal(re.split(r"[\[<>=]", line)[0]) for line in wanted(ROOT)} <= set(locked)
+
+
+def normal(name: str) -> str:
+    """A name of a package in its one spelling."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)

@@ -135,8 +135,8 @@ def rows(found: Card) -> list[tuple[str, str]]:
         batch(found),
         processes(found),
         {True: "compiles as one graph", False: "does not compile as one graph", None: "not tested"}[kept["compiles"]],
-        ratios([(it.shape, it.time) for it in found.timed]) + measured_on(found),
-        ratios([(it.shape, it.memory) for it in found.timed]) + measured_on(found),
+        ratios([(it.shape, it.time) for it in found.timed], "cross entropy") + measured_on(found),
+        ratios([(it.shape, it.memory) for it in found.timed], "the logits") + measured_on(found),
         ", ".join(found.inputs) or "none",
         verification(found),
         exempt(found),
@@ -197,9 +197,9 @@ def processes(found: Card) -> str:
     return text + (alone if found.measured.alone else "; each process has its own loss")
 
 
-def ratios(found: Sequence[tuple[Sequence[int], float]]) -> str:
-    """Ratios to cross entropy, each with the shape of the logits."""
-    each = [f"{ratio:.3g} × cross entropy on {' × '.join(map(str, shape))}" for shape, ratio in found]
+def ratios(found: Sequence[tuple[Sequence[int], float | None]], unit: str) -> str:
+    """Multiples of a unit, each with the shape of the logits."""
+    each = [f"{ratio:.3g} × {unit} on {' × '.join(map(str, shape))}" for shape, ratio in found if ratio is not None]
     return ", ".join(each) or "not measured"
 
 

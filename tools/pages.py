@@ -16,6 +16,7 @@ from tools.card import Card, card, record
 from tools.catalogue import Catalogue
 from tools.choose import choose_page
 from tools.compare import compare_data, compare_page
+from tools.cost import cost_pages
 from tools.families import FAMILIES
 from tools.feed import feed
 from tools.licences import licences_page
@@ -39,7 +40,7 @@ from tools.pictures import Pictures, pictures
 from tools.problems import read_text
 from tools.reliability import FIGURES, reliability_page
 from tools.sources import Function
-from tools.table import catalogue_page, costs
+from tools.table import catalogue_page
 from tools.timed import Benchmark, benchmark
 from tools.verified import Case, summaries, verified
 from tools.wanted import wanted_page
@@ -71,13 +72,15 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     drawn = pictures(ROOT, subject, files)
     probe = probes(entries)
     found = all_measured(ROOT, probe, files)
-    made = cards(entries, catalogue.functions, probe, found, cases, benchmark(ROOT))
+    timed = benchmark(ROOT)
+    made = cards(entries, catalogue.functions, probe, found, cases, timed)
     lines = {key: entry.line() for key, entry in catalogue.entries.items()}
-    where = Placed(addresses(ROOT), lines, costs(ROOT))
+    where = Placed(addresses(ROOT), lines, timed.costs())
     wanted = {key: paper.fields for key, paper in catalogue.wanted.items()}
     return {
         **render(entries, bibtex, catalogue.functions, cases, drawn, where, made),
         **guides(entries, catalogue.functions),
+        **cost_pages(timed),
         "docs/one-input.md": one_input,
         "docs/wanted.md": wanted_page(wanted),
         "docs/licences.md": licences_page(ROOT),
@@ -101,7 +104,7 @@ def navigation(entries: Mapping[str, Entry]) -> str:
 PAGES = ("index.md", "catalog.md", "choose.md", "compare.md", "lineage.md")
 SECTIONS = {
     "Guides": ("conventions.md", "translation.md", "one-input.md", "precompute.md", "integrations.md"),
-    "Project": ("how-to-contribute.md", "wanted.md", "reliability.md", "licences.md"),
+    "Project": ("cost.md", "how-to-contribute.md", "wanted.md", "reliability.md", "licences.md"),
 }
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import multiprocessing
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.behaviour import AMPLITUDES, FACTORS, SIZES, Array, Behaviour, Subject, behaviour
+from tools.drawing import compact, style
 from tools.scene import SIDE, State, states, truth
 from tools.writing import Content, write_all
 
@@ -66,7 +66,7 @@ def pictures(root: Path, subjects: Mapping[str, Subject], sources: Mapping[str, 
     return found
 
 
-OWN = ("tools/scene.py", "tools/behaviour.py", "tools/pictures.py")
+OWN = ("tools/scene.py", "tools/behaviour.py", "tools/pictures.py", "tools/drawing.py")
 
 
 def files_of(found: Pictures) -> list[str]:
@@ -161,15 +161,7 @@ def curves(found: Behaviour) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "segloss",
-        "font.size": 9,
-        "font.family": "sans-serif",
-    }
-    grey = "#7f7f7f"
-    style |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), grey)
-    with mpl.rc_context(style):
+    with mpl.rc_context(style()):
         plots = [("value", FACTORS, found.values, "predicted radius / true radius")]
         if found.pulls:
             plots.append(("size of the gradient", FACTORS, found.pulls, "predicted radius / true radius"))
@@ -185,13 +177,6 @@ def curves(found: Behaviour) -> str:
         out = io.BytesIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return compact(out.getvalue().decode())
-
-
-def compact(svg: str) -> str:
-    """A drawing in fewer bytes: short numbers, one name of the font, no space between elements."""
-    svg = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
-    return re.sub(r">\s+<", "><", re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL))
 
 
 def curves_described(found: Behaviour) -> str:

@@ -1,46 +1,11 @@
 """The page of the catalogue: a table of all papers whose rows hold what a script filters and sorts by."""
 
-import json
 import re
-import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from tools.pagetext import attribute
 from tools.paper import Entry, cited, code_kind, front_matter, functions, label_kind, short_name, union, year
-from tools.problems import read_text
 from tools.verified import Case, summaries
-
-COSTS = ("docs/costs.json", "benchmarks/results.json")
-"""Where measured times may stand, as ratios to cross-entropy, by function; the first that exists counts."""
-
-
-def costs(root: Path) -> dict[str, float]:
-    """Time of each measured function over that of cross-entropy, by its name without path; empty without a file."""
-    for path in COSTS:
-        if (root / path).is_file():
-            found = json.loads(read_text(root, path)[0])
-            found = found.get("functions", found) if isinstance(found, dict) else {}
-            times = {short_name(name): ratio(value) for name, value in found.items()}
-            return {name: time for name, time in times.items() if time is not None}
-    return {}
-
-
-def ratio(value: Any) -> float | None:
-    """A number, the `time` of a mapping, or the median over the shapes that were measured."""
-    if isinstance(value, Mapping):
-        numbers = value.get("time")
-        if isinstance(numbers, Mapping):
-            every = [float(number) for number in numbers.values() if is_number(number)]
-            return statistics.median(every) if every else None
-        return ratio(numbers) if is_number(numbers) else None
-    return float(value) if is_number(value) else None
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a positive number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def cost(entry: Entry, times: Mapping[str, float]) -> tuple[float, float] | None:

@@ -1,19 +1,34 @@
 """Time and memory of the losses, from the committed benchmark.
 
-`benchmarks/results.json` is `{"machine": text, "versions": {name: text}, "date": "YYYY-MM-DD", "results": [...]}`; a
-result is `{"function": "segloss.region.dice_loss", "params": {}, "shape": [4, 19, 512, 512], "classes": 19,
-"time_ratio": 1.8, "memory_ratio": 1.2}`. The shape is that of the logits; the ratios are those of one forward and
-backward pass to `F.cross_entropy` on the same logits in the same run.
+`benchmarks/results.json`, which `python -m benchmarks.cost --write` makes, is `{"machine": text, "versions": {name:
+text}, "date": "YYYY-MM-DD", "threads": 2, "results": [...], "left_out": [...]}`. A result has the fields below; its
+ratios are those of one forward and backward pass to `F.cross_entropy` on the same logits in the same turn, its memory
+is in units of the logits.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 RESULTS = "benchmarks/results.json"
-FIELDS = ("function", "params", "shape", "classes", "time_ratio", "memory_ratio")
+FIELDS = (
+    "series",
+    "name",
+    "library",
+    "beside",
+    "function",
+    "params",
+    "shape",
+    "classes",
+    "time_ratio",
+    "time_spread",
+    "milliseconds",
+    "memory_ratio",
+)
 
 
 @dataclass(frozen=True)
@@ -22,26 +37,41 @@ class Timed:
 
     shape: tuple[int, ...]
     time: float
-    memory: float
+    memory: float | None
     machine: str
     date: str
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured, by function and parameters."""
+    """What was measured, and on what."""
 
     machine: str = ""
     date: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 0
     results: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[Mapping[str, Any], ...] = ()
+
+    def series(self, name: str) -> list[Mapping[str, Any]]:
+        """The results of a series."""
+        return [it for it in self.results if it["series"] == name]
 
     def of(self, function: str, params: Mapping[str, Any]) -> tuple[Timed, ...]:
         """The measurements of a function with these parameters, and no others."""
         return tuple(
             Timed(tuple(it["shape"]), it["time_ratio"], it["memory_ratio"], self.machine, self.date)
-            for it in self.results
+            for it in self.series("shapes")
             if it["function"] == function and dict(it["params"]) == dict(params)
         )
+
+    def costs(self) -> dict[str, float]:
+        """The median time of every function over its shapes and sets of parameters, by its name without path."""
+        found: dict[str, list[float]] = {}
+        for it in self.series("shapes"):
+            if it["function"]:
+                found.setdefault(it["function"].rpartition(".")[2], []).append(it["time_ratio"])
+        return {name: statistics.median(times) for name, times in found.items()}
 
 
 def benchmark(root: Path) -> Benchmark:
@@ -54,4 +84,9 @@ def benchmark(root: Path) -> Benchmark:
         missing = [name for name in FIELDS if name not in result]
         if missing:
             raise ValueError(f"{RESULTS}: a result lacks {', '.join(missing)}: {result}")
-    return Benchmark(found["machine"], found["date"], tuple(found["results"]))
+    return Benchmark(**{**found, "results": tuple(found["results"]), "left_out": tuple(found["left_out"])})
+
+
+def exponent(sizes: Iterable[float], times: Iterable[float]) -> float:
+    """The power of the size that the time grows with: the slope of a line through their logarithms."""
+    return statistics.linear_regression(*([math.log(x) for x in those] for those in (sizes, times))).slope

@@ -4,6 +4,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from segloss.core import (
+    SQUARES,
     Absent,
     Activation,
     ClassWeight,
@@ -74,7 +75,7 @@ def boundary_dou_loss(
     if not -1 <= alpha_max <= 1:
         raise ValueError(f"alpha_max must be from -1 to 1, got {alpha_max}")
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, terms=(lambda p, g: p**2 + g**2,), soft=False)
+    e = evidence(logits, target, *how, terms=(SQUARES,), soft=False)
     (squares,) = e.terms
     g = e.inputs.spatial(true_mask(e.inputs)[:, class_range(logits, include_background).start :])
     boundary = e.pooled(_boundary(g).flatten(2).sum(2, dtype=squares.dtype))

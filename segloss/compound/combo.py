@@ -10,6 +10,7 @@ from segloss.core import (
     Mask,
     ProcessGroup,
     Reduction,
+    Term,
     Value,
     check_logits,
     class_part,
@@ -20,6 +21,19 @@ from segloss.core import (
     true_mask,
     voxel_part,
 )
+
+
+def _log_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
+    return (1 - g) * (1 - p).clamp(min=torch.finfo(p.dtype).eps).log()
+
+
+def _slope_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
+    rest = 1 - p
+    return torch.where(rest >= torch.finfo(p.dtype).eps, (g - 1) / rest, 0)
+
+
+REJECTED = Term(_log_of_rest, _slope_of_rest)
+"""The log-probability of a class that is not the true one."""
 
 
 def combo_loss(
@@ -74,7 +88,7 @@ def combo_loss(
     classes = logits.shape[1]
     how = activation, True, None, "smooth", ignore_index, mask, batch, group, reduction
     e = evidence(
-        logits, target, *how, terms=(_rejected,) if classes > 1 and activation != "sigmoid" else (), likelihood=True
+        logits, target, *how, terms=(REJECTED,) if classes > 1 and activation != "sigmoid" else (), likelihood=True
     )
     if e.log_p.shape[1] < classes:
         (rejected,) = e.terms
@@ -83,8 +97,3 @@ def combo_loss(
         ce = voxel_part(-torch.where(true_mask(e.inputs), beta, 1 - beta) * e.log_p, e)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e, add=True)
     return over_parts(alpha * ce + (1 - alpha) * dice, e)
-
-
-def _rejected(p: Tensor, g: Tensor | int) -> Tensor:
-    """The log-probability of a class that is not the true one."""
-    return (1 - g) * (1 - p).clamp(min=torch.finfo(p.dtype).eps).log()

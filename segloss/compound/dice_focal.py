@@ -3,6 +3,7 @@
 from typing import Literal
 
 from segloss.core import (
+    SQUARES,
     Absent,
     Activation,
     Balance,
@@ -89,7 +90,7 @@ def dice_focal_loss(
     one_of("class_reduction", class_reduction, ("mean", "sum"))
     if not 0 <= clamp < 0.5:
         raise ValueError(f"clamp must be at least 0 and below 1/2, got {clamp}")
-    terms = (lambda p, g: p**2 + g**2,) if squared else ()
+    terms = (SQUARES,) if squared else ()
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
     e = evidence(logits, target, *how, terms=terms, voxel=focused(gamma, clamp))
     size, add = e.terms[0] if squared else e.p + e.g, class_reduction == "sum"

@@ -72,3 +72,8 @@ def kept(x: Tensor, valid: Tensor | None, *, in_place: bool = False) -> Tensor:
     if valid is None:
         return x
     return x.masked_fill_(~valid, 0) if in_place else x.masked_fill(~valid, 0)
+
+
+def weighted(x: Tensor, weights: Tensor | None) -> Tensor:
+    """`x`, each voxel times its weight."""
+    return x if weights is None else x * weights

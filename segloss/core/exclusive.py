@@ -11,7 +11,7 @@ from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, co
 from segloss.core.overlap import Evidence
 from segloss.core.pointwise import power
 from segloss.core.reduce import ratio
-from segloss.core.sums import Term
+from segloss.core.truth import Term
 
 
 def exclusive(
@@ -71,7 +71,12 @@ def focal_log(
 
 def focal_miss(gamma: float, eps: float) -> Term:
     """False negatives with the focal factor, a term of a pass."""
-    return lambda p, g: g * (1 - p) * power(1 - p + eps, gamma)
+
+    def slope(p: Tensor, g: Tensor | float) -> Tensor:
+        left = 1 - p + eps
+        return -g * (power(left, gamma) + gamma * (1 - p) * power(left, gamma - 1))
+
+    return Term(lambda p, g: g * (1 - p) * power(1 - p + eps, gamma), slope)
 
 
 def focal_dice(e: Evidence, common: Bool[Tensor, " C"], smooth: float) -> Float[Tensor, "B C"]:

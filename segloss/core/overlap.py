@@ -30,6 +30,7 @@ from segloss.core.inputs import (
 from segloss.core.likelihood import ByTruth, LogP
 from segloss.core.sums import Sums, class_sums, count
 from segloss.core.truth import Terms, VoxelLoss
+from segloss.core.weight_map import WeightMap, flat_weight_map
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,15 @@ def evidence(
     cost: Float[Tensor, "C C"] | None = None,
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
+    weights: WeightMap | None = None,
     soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
 
     The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
-    pointwise function f(p, g) of probability and membership whose sum over the voxels is wanted too; it meets g = 0
-    and g = 1 as numbers where the target holds class indices. `likelihood` and `soft=False` refuse soft labels.
+    function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
+    where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
+    `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -130,7 +133,8 @@ def evidence(
     classes = slice(class_range(logits, include_background).start, None)
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
-    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel)
+    flat = None if weights is None else flat_weight_map(weights, x)
+    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel, weights=flat)
     n = count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)

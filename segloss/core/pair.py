@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from segloss.core.blocks import Block, blocks, kept, part
+from segloss.core.blocks import Block, blocks, kept, part, weighted
 from segloss.core.inputs import compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP
 from segloss.core.truth import How
@@ -34,7 +34,8 @@ def pair_pass(
         if how.voxel is not None or log_p is not None:
             ce = pair.cross_entropy_()
             if how.voxel is not None:
-                losses[images_here] += pair.by_class(how.voxel.value(pair.q, ce))
+                loss = weighted(how.voxel.value(pair.q, ce), part(how.weights, at))
+                losses[images_here] += pair.by_class(loss)
             if log_p is not None:
                 log_p[at] = kept(ce.neg_(), pair.valid, in_place=True)
     hit = size - missed
@@ -62,7 +63,9 @@ def pair_gradient(
         of_losses = of_losses[:, 0].to(dtype) * of_losses.new_tensor([1, -1], dtype=dtype)
     for at, work in blocks(logits):
         pair, images = _Pair(logits[at], labels[at], part(valid, at), work), at[0]
-        slope = torch.zeros_like(pair.q) if of_losses is None else pair.of_class(of_losses[images])
+        slope = torch.zeros_like(pair.q)
+        if of_losses is not None:
+            slope = weighted(pair.of_class(of_losses[images]), part(how.weights, at))
         if of_losses is not None and how.voxel is not None and how.voxel.slope is not None:
             slope.mul_(how.voxel.slope(pair.q, pair.cross_entropy_()))
         if of_missed is not None:

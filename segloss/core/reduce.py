@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.balance import Balance, balance_of, prices_of
+from segloss.core.blocks import weighted
 from segloss.core.distributed import all_sum
 from segloss.core.inputs import (
     ClassWeight,
@@ -68,20 +69,23 @@ def over_voxels(
 
 
 def over_truths(
-    voxel: VoxelLoss, x: Inputs, alpha: Balance | None, reduction: Reduction, group: ProcessGroup | None = None
+    voxel: VoxelLoss,
+    x: Inputs,
+    alpha: Balance | None,
+    reduction: Reduction,
+    group: ProcessGroup | None = None,
+    weights: Float[Tensor, "B 1 N"] | None = None,
 ) -> Value:
-    """Reduce a loss of the probability of the truth, times the price of the truth.
+    """Reduce a loss of the probability of the truth, times the price of the truth and the weight of the voxel.
 
-    The mean is that of `over_voxels`, and does not divide by the prices.
+    The mean is that of `over_voxels`, and divides neither by the prices nor by the weights.
     """
     if reduction == "none":
-        loss, balance = (
-            pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x)),
-            balance_of(alpha, x),
-        )
-        return over_voxels(loss if balance is None else balance * loss, x, reduction)
+        loss = pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x))
+        balance = balance_of(alpha, x)
+        return over_voxels(weighted(loss if balance is None else balance * loss, weights), x, reduction)
     price = prices_of(alpha, x)
-    losses = voxel_sums(x, voxel)
+    losses = voxel_sums(x, voxel, weights)
     total = all_sum((losses if price is None else losses * price).sum(), group)
     if reduction == "mean":
         total = ratio(total, all_sum(count(x).sum() * x.outputs, group), empty=0.0)

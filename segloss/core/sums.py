@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
+from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put, weighted
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth
 from segloss.core.masks import true_mask
@@ -39,13 +39,14 @@ def class_sums(
     *,
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
+    weights: Float[Tensor, "B 1 N"] | None = None,
 ) -> tuple[Float[Tensor, "B K C"], LogP | None, ByTruth | None]:
     """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class.
 
     With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`. With `voxel` so
-    do the sums of its losses: see `voxel_sums`.
+    do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses.
     """
-    return _run(x, _how(x, terms=terms, cost=cost, likelihood=likelihood, voxel=voxel))
+    return _run(x, _how(x, terms=terms, cost=cost, likelihood=likelihood, voxel=voxel, weights=weights))
 
 
 def log_likelihood(x: Inputs) -> LogP:
@@ -56,13 +57,13 @@ def log_likelihood(x: Inputs) -> LogP:
     return _run(x, _how(x, sums=False, likelihood=True))[1]
 
 
-def voxel_sums(x: Inputs, voxel: VoxelLoss) -> ByTruth:
+def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | None = None) -> ByTruth:
     """The sums of a loss over the voxels of each truth, without a map of it.
 
     Under softmax the sums are those of every true class, (B, 1, C); under sigmoid those of each channel's yes and no,
     (B, 2, C).
     """
-    return _run(x, _how(x, sums=False, voxel=voxel))[2]
+    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights))[2]
 
 
 def _how(x: Inputs, **wanted: Any) -> How:
@@ -74,7 +75,7 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
         with torch.autocast(x.logits.device.type, enabled=False):
             return (_plain if torch.compiler.is_compiling() else _Pass.apply)(x.logits, x.labels, x.valid, how)
 
-    if how.terms or how.cost is not None or not is_sharing():
+    if how.terms or how.cost is not None or how.weights is not None or not is_sharing():
         return run(how)
     hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
     common = replace(how, sums=True, likelihood=hard, voxel=None)
@@ -92,13 +93,14 @@ def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     x = kept(logits.to(compute_dtype(logits.dtype)), valid)
     p = predicted(logits, valid, how.activation)
     g = truth(p, labels, valid, how)
-    sums = _sums(p, g, valid, how.terms, how.cost) if how.sums else None
+    sums = _sums(p, g, valid, how, how.weights) if how.sums else None
     if not how.likelihood and how.voxel is None:
         return sums, None, None
     log_p = log_p_of(x, p, labels, valid, how)
     losses = None
     if how.voxel is not None:
-        losses = by_truth(kept(how.voxel.value(-log_p.expm1(), -log_p), valid), g, how.joint, p.shape[1])
+        loss = weighted(kept(how.voxel.value(-log_p.expm1(), -log_p), valid), how.weights)
+        losses = by_truth(loss, g, how.joint, p.shape[1])
     return sums, log_p if how.likelihood else None, losses
 
 
@@ -119,7 +121,7 @@ class _Pass(Function):
         dtype = compute_dtype(logits.dtype)
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
-            here, label = part(valid, at), labels[at]
+            here, label, weights = part(valid, at), labels[at], part(how.weights, at)
             if how.activation == "softmax" and how.joint and not how.sums:
                 p = x = kept(put(logits[at], dtype, work[1]), here, in_place=True)
                 likely = log_p_alone(x, label, here, work[0])
@@ -131,10 +133,10 @@ class _Pass(Function):
                 log_p[at] = likely
             g = truth(p, label, here, how, work[1])
             if losses is not None and how.voxel is not None:
-                loss = kept(how.voxel.value(-likely.expm1(), -likely), here)
+                loss = weighted(kept(how.voxel.value(-likely.expm1(), -likely), here), weights)
                 losses[at[0]] += by_truth(loss, g, how.joint, classes)
             if sums is not None:
-                sums[at[0]] += _sums(p, g, here, how.terms, how.cost)
+                sums[at[0]] += _sums(p, g, here, how, weights)
         return sums, log_p, losses
 
     @staticmethod
@@ -170,7 +172,7 @@ def _gradient(
     """The gradient with respect to the logits of the priced outputs of a pass."""
     gradient = torch.empty_like(logits)
     for at, work in blocks(logits):
-        here, label, out = part(valid, at), labels[at], gradient[at]
+        here, label, weights, out = part(valid, at), labels[at], part(how.weights, at), gradient[at]
         price = None if of_sums is None else of_sums[at[0]]
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
         p = predicted(logits[at], here, how.activation, work)
@@ -181,10 +183,11 @@ def _gradient(
         g = truth(p, label, here, how, work[1])
         if of_losses is not None:
             fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
-            fall = kept(fall if factor is None else fall.mul_(factor), here, in_place=True)
+            fall = weighted(fall if factor is None else fall.mul_(factor), weights)
+            fall = kept(fall, here, in_place=True)
             rise = fall.neg_() if rise is None else rise - fall
         if price is not None:
-            chain(out, _slope(p, g, how.terms, how.cost, price, work[1]), p, here, how.activation)
+            chain(out, _slope(p, g, how, weights, price, work[1]), p, here, how.activation)
         if rise is not None:
             g = g if price is None else truth(p, label, here, how, work[1])
             slope = likelihood_slope(p, g, rise, how.activation)
@@ -192,42 +195,47 @@ def _gradient(
     return gradient
 
 
-def _sums(p: Block, g: Tensor, valid: Tensor | None, terms: Terms, cost: Tensor | None) -> Float[Tensor, "B K C"]:
+def _sums(p: Block, g: Tensor, valid: Tensor | None, how: How, weights: Tensor | None) -> Float[Tensor, "B K C"]:
     """The definition of the sums."""
+
+    def total(x: Tensor) -> Tensor:
+        return _total(weighted(kept(x, valid), weights))
+
     if g.is_floating_point():
-        sums = [_total(p), _inner(p, g), _total(g), *(_total(kept(f(p, g), valid)) for f in terms)]
-        if cost is not None:
-            sums.append(_inner(cost.to(p.dtype) @ p, g))
+        sums = [_total(p), _inner(p, g), _total(g), *(total(f.value(p, g)) for f in how.terms)]
+        if how.cost is not None:
+            sums.append(_inner(how.cost.to(p.dtype) @ p, g))
         return torch.stack(sums, 1)
 
     at_truth = p.gather(1, g)
     sums = [_total(p), _by_class(at_truth, g, p), _by_class(kept(torch.ones_like(at_truth), valid), g, p)]
-    for f in terms:
-        gain = f(at_truth, 1) - f(at_truth, 0)
-        sums.append(_total(kept(f(p, 0), valid)) + _by_class(kept(gain, valid), g, p))
-    if cost is not None:
-        sums.append(_by_class((_prices(cost, g, p) * p).sum(1, keepdim=True), g, p))
+    for f in how.terms:
+        gain = weighted(kept(f.value(at_truth, 1) - f.value(at_truth, 0), valid), weights)
+        sums.append(total(f.value(p, 0)) + _by_class(gain, g, p))
+    if how.cost is not None:
+        sums.append(_by_class((_prices(how.cost, g, p) * p).sum(1, keepdim=True), g, p))
     return torch.stack(sums, 1)
 
 
-def _slope(p: Block, g: Tensor, terms: Terms, cost: Tensor | None, price: Float[Tensor, "B K C"], out: Block) -> Block:
+def _slope(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Float[Tensor, "B K C"], out: Block) -> Block:
     """The gradient of the priced sums with respect to p, in closed form but for the terms; `g` may stand in `out`."""
     of_p, of_tp, _, *of_more = price.to(p.dtype).unsqueeze(-1).unbind(1)
     more = []
     if g.is_floating_point():
-        for f, v in zip(terms, of_more, strict=False):
-            more.append(_derivative(f, p, g).mul_(v))
-        if cost is not None:
-            more.append(cost.to(p.dtype).T @ (of_more[-1] * g))
+        for f, v in zip(how.terms, of_more, strict=False):
+            more.append(weighted(_derivative(f, p, g).mul_(v), weights))
+        if how.cost is not None:
+            more.append(how.cost.to(p.dtype).T @ (of_more[-1] * g))
         torch.mul(g, of_tp, out=out).add_(of_p)
     else:
         at_truth = p.gather(1, g)
         gain = of_tp.expand_as(p).gather(1, g)
-        for f, v in zip(terms, of_more, strict=False):
-            gain += (_derivative(f, at_truth, 1) - _derivative(f, at_truth, 0)) * v.expand_as(p).gather(1, g)
-            more.append(_derivative(f, p, 0).mul_(v))
-        if cost is not None:
-            more.append(_prices(cost, g, p).mul_(of_more[-1].expand_as(p).gather(1, g)))
+        for f, v in zip(how.terms, of_more, strict=False):
+            of_gain = (_derivative(f, at_truth, 1) - _derivative(f, at_truth, 0)) * v.expand_as(p).gather(1, g)
+            gain += weighted(of_gain, weights)
+            more.append(weighted(_derivative(f, p, 0).mul_(v), weights))
+        if how.cost is not None:
+            more.append(_prices(how.cost, g, p).mul_(of_more[-1].expand_as(p).gather(1, g)))
         out.copy_(of_p.expand_as(p)).scatter_add_(1, g, gain)
     for part_of_slope in more:
         out += part_of_slope
@@ -235,10 +243,11 @@ def _slope(p: Block, g: Tensor, terms: Terms, cost: Tensor | None, price: Float[
 
 
 def _derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:
-    """The derivative of a pointwise f(p, g) with respect to p."""
+    if f.slope is not None:
+        return f.slope(p, g)
     with torch.enable_grad():
         leaf = p.detach().requires_grad_()
-        return torch.autograd.grad(f(leaf, g).sum(), leaf)[0]
+        return torch.autograd.grad(f.value(leaf, g).sum(), leaf)[0]
 
 
 def _total(x: Block) -> Float[Tensor, "B C"]:

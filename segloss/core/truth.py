@@ -13,10 +13,24 @@ from segloss.core.blocks import Block, kept, put
 from segloss.core.inputs import ResolvedActivation
 from segloss.core.pointwise import power
 
-Term = Callable[[Any, Any], Tensor]
-Terms = tuple[Term, ...]
+Pointwise = Callable[[Any, Any], Tensor]
 
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
+
+
+@dataclass(frozen=True)
+class Term:
+    """A function f(p, g) of probability and membership, and its derivative with respect to p.
+
+    Without `slope` the derivative is found from the value, which takes longer.
+    """
+
+    value: Pointwise
+    slope: Pointwise | None = None
+
+
+Terms = tuple[Term, ...]
+SQUARES = Term(value=lambda p, g: p**2 + g**2, slope=lambda p, g: 2 * p)
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class How:
     sums: bool = True
     likelihood: bool = False
     voxel: VoxelLoss | None = None
+    weights: Tensor | None = None
 
 
 CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce)

@@ -1,6 +1,7 @@
 """Cross-entropy with a weight for each voxel."""
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     HardLabels,
     Logits,
@@ -11,8 +12,7 @@ from segloss.core import (
     WeightMap,
     check_reduction,
     flat_weight_map,
-    log_likelihood,
-    over_voxels,
+    over_truths,
     prepare,
 )
 
@@ -59,4 +59,4 @@ def weighted_cross_entropy_loss(
     """
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    return over_voxels(-flat_weight_map(weight_map, x) * log_likelihood(x), x, reduction, group)
+    return over_truths(CROSS_ENTROPY, x, None, reduction, group, flat_weight_map(weight_map, x))

@@ -10,14 +10,11 @@ from segloss.core import (
     Reduction,
     Value,
     WeightMap,
-    balance_of,
     check_reduction,
     flat_weight_map,
-    log_likelihood,
+    focused,
     not_negative,
-    over_voxels,
-    pointwise,
-    power,
+    over_truths,
     prepare,
 )
 
@@ -70,6 +67,4 @@ def weighted_focal_loss(
     not_negative(gamma=gamma)
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    weights, balance = flat_weight_map(weight_map, x), balance_of(alpha, x)
-    loss = weights * pointwise(lambda log_p: -power(-log_p.expm1(), gamma) * log_p, log_likelihood(x))
-    return over_voxels(loss if balance is None else balance * loss, x, reduction, group)
+    return over_truths(focused(gamma), x, alpha, reduction, group, flat_weight_map(weight_map, x))

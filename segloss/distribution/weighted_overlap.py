@@ -9,16 +9,13 @@ from segloss.core import (
     Mask,
     ProcessGroup,
     Reduction,
+    Term,
     Value,
     WeightMap,
-    class_range,
     evidence,
-    flat_weight_map,
     over_classes,
     positive,
     ratio,
-    soft_masks,
-    sum_dtype,
 )
 
 
@@ -125,11 +122,9 @@ def weighted_asymmetric_similarity_loss(
         tensor(0.8077)
     """
     positive(beta=beta)
-    e = evidence(
-        logits, target, activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    )
-    weights, dtype = flat_weight_map(weight_map, e.inputs), sum_dtype(logits.device)
-    p, g = (of[:, class_range(logits, include_background).start :] for of in soft_masks(e.inputs))
-    tp = e.pooled((weights * p * g).sum(2, dtype=dtype))
-    squares = e.pooled((weights * (beta**2 * g**2 + p**2)).sum(2, dtype=dtype))
+    how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
+    overlap = Term(lambda p, g: p * g, lambda p, g: g + 0 * p)
+    size = Term(lambda p, g: beta**2 * g**2 + p**2, lambda p, g: 2 * p)
+    e = evidence(logits, target, *how, terms=(overlap, size), weights=weight_map)
+    tp, squares = e.terms
     return over_classes(1 - ratio((1 + beta**2) * tp, squares), e)

@@ -14,6 +14,7 @@ from segloss.core import (
     Mask,
     ProcessGroup,
     Reduction,
+    Term,
     Value,
     check_logits,
     evidence,
@@ -27,7 +28,11 @@ from segloss.core.sums import Sums
 
 State = Float[Tensor, "3 C"]
 LIMIT = 2.0**20
-COUNTS = (lambda p, g: (p * g) ** 2, lambda p, g: (p * (1 - g)) ** 2, lambda p, g: ((1 - p) * g) ** 2)
+COUNTS = (
+    Term(lambda p, g: (p * g) ** 2, lambda p, g: 2 * p * g**2),
+    Term(lambda p, g: (p * (1 - g)) ** 2, lambda p, g: 2 * p * (1 - g) ** 2),
+    Term(lambda p, g: ((1 - p) * g) ** 2, lambda p, g: 2 * (p - 1) * g**2),
+)
 
 
 def generalised_f_beta_loss(

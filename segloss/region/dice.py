@@ -1,6 +1,7 @@
 """Dice overlap as a loss, with plain and with squared sums in the denominator."""
 
 from segloss.core import (
+    SQUARES,
     Absent,
     Activation,
     ClassWeight,
@@ -105,6 +106,6 @@ def squared_dice_loss(
     """
     not_negative(smooth=smooth)
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, terms=(lambda p, g: p**2 + g**2,))
+    e = evidence(logits, target, *how, terms=(SQUARES,))
     (squares,) = e.terms
     return over_classes(1 - ratio(2 * e.tp + smooth, squares + smooth), e)

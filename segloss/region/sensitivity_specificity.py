@@ -9,12 +9,16 @@ from segloss.core import (
     Mask,
     ProcessGroup,
     Reduction,
+    Term,
     Value,
     evidence,
     not_negative,
     over_classes,
     ratio,
 )
+
+MISSED = Term(lambda p, g: (g - p) ** 2 * g, lambda p, g: 2 * (p - g) * g)
+FALSE_ALARM = Term(lambda p, g: (g - p) ** 2 * (1 - g), lambda p, g: 2 * (p - g) * (1 - g))
 
 
 def sensitivity_specificity_loss(
@@ -64,7 +68,7 @@ def sensitivity_specificity_loss(
     if r > 1:
         raise ValueError(f"r must be at most 1, got {r}")
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, terms=(lambda p, g: (g - p) ** 2 * g, lambda p, g: (g - p) ** 2 * (1 - g)))
+    e = evidence(logits, target, *how, terms=(MISSED, FALSE_ALARM))
     on, off = e.terms
     sensitivity = ratio(on, e.g + smooth, empty=0.0)
     specificity = ratio(off, e.n - e.g + smooth, empty=0.0)

@@ -15,6 +15,7 @@ from segloss.core import (
     Mask,
     ProcessGroup,
     Reduction,
+    Term,
     Value,
     can_look_at,
     class_range,
@@ -24,6 +25,9 @@ from segloss.core import (
     ratio,
     sum_dtype,
 )
+
+P_SQUARED = Term(lambda p, g: p**2, lambda p, g: 2 * p)
+G_SQUARED = Term(lambda p, g: 0 * p + g**2, lambda p, g: 0 * p)
 
 Kappa = float | Sequence[float] | Float[Tensor, " C"]
 
@@ -71,7 +75,7 @@ def tvmf_dice_loss(
         tensor(1.5625)
     """
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    e = evidence(logits, target, *how, terms=(lambda p, g: p**2, lambda p, g: 0 * p + g**2))
+    e = evidence(logits, target, *how, terms=(P_SQUARED, G_SQUARED))
     kappa = _of_classes(kappa, logits)[..., class_range(logits, include_background).start :]
     p_squared, g_squared = e.terms
     cos = ratio(e.tp, power(p_squared, 0.5) * power(g_squared, 0.5), empty=0.0)

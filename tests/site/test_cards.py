@@ -153,15 +153,17 @@ def test_numbers_are_computed_once_and_again_when_a_source_changes(
 def test_times_are_those_of_the_committed_benchmark(tmp_path: Path) -> None:
     assert benchmark(tmp_path).of(DICE.function, {}) == ()
     assert told(PLAIN)["Time"] == told(PLAIN)["Memory"] == "not measured"
-    result = {"function": DICE.function, "params": {}, "shape": [2, 4, 96, 96, 96], "classes": 4}
-    result |= {"time_ratio": 1.834, "memory_ratio": 1.2}
+    result = {"series": "shapes", "name": "plain", "library": "segloss", "beside": "plain"}
+    result |= {"function": DICE.function, "params": {}, "shape": [2, 4, 96, 96, 96], "classes": 4}
+    result |= {"time_ratio": 1.834, "time_spread": 0.1, "milliseconds": 20.0, "memory_ratio": 1.2}
     file = tmp_path / RESULTS
     file.parent.mkdir()
-    found = {"machine": "two cores", "versions": {"torch": "2.13"}, "date": "2026-11-24", "results": [result]}
+    found = {"machine": "two cores", "versions": {"torch": "2.13"}, "date": "2026-11-24", "threads": 2}
+    found |= {"results": [result, {**result, "series": "one thread", "time_ratio": 9}], "left_out": []}
     file.write_text(json.dumps(found), encoding="utf-8")
     timed = benchmark(tmp_path).of(DICE.function, {})
     assert told(PLAIN, timed=timed)["Time"] == "1.83 × cross entropy on 2 × 4 × 96 × 96 × 96 (two cores, 2026-11-24)"
-    assert told(PLAIN, timed=timed)["Memory"].startswith("1.2 × cross entropy on 2 × 4 × 96 × 96 × 96")
+    assert told(PLAIN, timed=timed)["Memory"].startswith("1.2 × the logits on 2 × 4 × 96 × 96 × 96")
     assert benchmark(tmp_path).of(DICE.function, {"smooth": 1.0}) == ()
     del result["shape"]
     file.write_text(json.dumps(found), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""Time and peak memory of a forward and backward pass."""
+
+import json
+import math
+import os
+import signal
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.subjects import Call, Made, On, Subject
+
+PATIENCE = 2.0
+"""What takes longer than this many seconds is called once."""
+LIMIT = 10
+"""What takes longer than this many seconds is left out."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """The median ratio to the yardstick, half the distance of the quartiles, and milliseconds."""
+
+    ratio: float
+    spread: float
+    milliseconds: float
+
+
+def step(logits: Tensor, call: Call) -> float:
+    """Seconds of one pass."""
+    logits.grad = None
+    if logits.is_cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call().backward()
+    if logits.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def times(made: Mapping[str, Made], yardstick: Made, rounds: int) -> dict[str, Time]:
+    """The time of each, in rounds in which the yardstick comes first and all others follow."""
+    step(*yardstick)
+    first = {name: step(*it) for name, it in made.items()}
+    slow = {name for name, seconds in first.items() if seconds > PATIENCE}
+    reference, seconds = [], {name: [first[name]] if name in slow else [] for name in made}
+    for _ in range(rounds):
+        reference.append(step(*yardstick))
+        for name in made.keys() - slow:
+            seconds[name].append(step(*made[name]))
+    usual = statistics.median(reference)
+    found = {}
+    for name, each in seconds.items():
+        ratios = [each[0] / usual] if name in slow else [a / b for a, b in zip(each, reference, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        found[name] = Time(middle, (high - low) / 2, 1e3 * statistics.median(each))
+    return found
+
+
+def memory(subject: Subject, on: On) -> float | None:
+    """The peak of a pass in units of the logits, gradient included.
+
+    None where a loss takes no such logits, infinity where it takes too long. On the CPU it is the rise of the peak
+    resident size of a child that uses one thread (Linux); its parent must not have freed memory that the child would
+    find and use. On CUDA the allocator counts.
+    """
+    if on.device == "cuda":
+        return _allocated(subject, on)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(LIMIT)
+            os.write(write, json.dumps(_resident_rise(subject, on)).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(text) if text else math.inf
+
+
+def _resident_rise(subject: Subject, on: On) -> float | None:
+    torch.set_num_threads(1)
+    small = subject.make(On((1, on.shape[1], *(16 for _ in on.shape[2:])), on.dtype))
+    if small:
+        step(*small)
+    made = subject.make(on)
+    if made is None:
+        return None
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    step(*made)
+    return (_resident("VmHWM") - before) * 1024 / _size(made[0])
+
+
+def _allocated(subject: Subject, on: On) -> float | None:
+    made = subject.make(on)
+    if made is None:
+        return None
+    step(*made)
+    made[0].grad = None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step(*made)
+    return (torch.cuda.max_memory_allocated() - before) / _size(made[0])
+
+
+def _size(x: Tensor) -> int:
+    return x.numel() * x.element_size()
+
+
+def _resident(field: str) -> int:
+    """A field of the process status, in kB."""
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if field in line)

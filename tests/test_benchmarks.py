@@ -1,0 +1,110 @@
+"""The benchmark runs, and its figures become pages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.measure import memory, times
+from benchmarks.subjects import On, Subject, cross_entropy, groups
+from tools.cost import cost_page, cost_pages
+from tools.timed import Benchmark, benchmark, exponent
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = {
+    "series": "shapes",
+    "name": "dice_loss()",
+    "library": "segloss",
+    "beside": "dice_loss()",
+    "function": "segloss.region.dice_loss",
+    "params": {},
+    "shape": [2, 4, 96, 96],
+    "classes": 4,
+    "time_ratio": 0.5,
+    "time_spread": 0.1,
+    "milliseconds": 3.0,
+    "memory_ratio": 1.2,
+}
+OTHER = {**HERE, "name": "peer Dice", "library": "peer", "function": "", "time_ratio": 2.0, "memory_ratio": 6.0}
+
+
+def test_the_benchmark_runs_on_tiny_inputs(tmp_path: Path) -> None:
+    file = tmp_path / "benchmarks" / "results.json"
+    file.parent.mkdir()
+    words = ("dice_loss(", "focal_loss(", "lovasz_softmax_loss(")
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.cost", "--smoke", "--write", file, *words],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=600,
+    )
+    found = benchmark(tmp_path)
+    assert {it["series"] for it in found.results} >= {
+        "shapes",
+        "one thread",
+        "bfloat16",
+        "compiled",
+        "voxels",
+        "classes",
+    }
+    assert all(it["time_ratio"] > 0 and it["milliseconds"] > 0 for it in found.results)
+    assert {"dice_loss", "focal_loss", "lovasz_softmax_loss"} <= set(found.costs())
+    pages = cost_pages(found)
+    assert pages["docs/cost.md"].count("dice_loss") > 3
+    assert {"docs/cost-voxels.svg", "docs/cost-classes.svg"} < set(pages)
+
+
+def test_every_loss_of_the_catalogue_is_measured() -> None:
+    from segloss import catalog
+
+    functions = {it.function for entry in catalog.entries().values() for it in entry.losses}
+    assert functions == {group[0].function for group in groups()} - {""}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize(("loss", "expected"), [(Tensor.sum, 1), (lambda x: (x * torch.ones_like(x)).sum(), 2)])
+def test_memory_is_the_peak_in_units_of_the_logits(loss, expected) -> None:
+    """The gradient; the ones and the product, then the ones and the gradient."""
+
+    def make(on: On):
+        x, _ = cross_entropy(on)
+        return x, lambda: loss(x)
+
+    assert memory(Subject("known", make), On((1, 4, 64, 64, 64))) == pytest.approx(expected, abs=0.2)
+
+
+def test_a_loss_is_timed_beside_the_yardstick() -> None:
+    yardstick = cross_entropy(On((1, 4, 64, 64)))
+    found = times({"same": cross_entropy(On((1, 4, 64, 64)))}, yardstick, 9)["same"]
+    assert 0.2 < found.ratio < 5
+    assert found.milliseconds > 0
+
+
+def test_the_power_of_growth() -> None:
+    assert exponent([1, 2, 4, 8], [3, 6, 12, 24]) == pytest.approx(1)
+    assert exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2)
+
+
+def test_the_page_says_where_others_cost_less() -> None:
+    assert "make bench" in cost_page(Benchmark())
+    page = cost_page(Benchmark("here", "2026-11-25", {"torch": "2"}, 2, (HERE, OTHER)))
+    assert "| `dice_loss` | 2 × 4 × 96 × 96 | 0.50 | 1.20 | peer Dice | 2.00 | 6.00 | 4.0 × | 5.0 × |" in page
+    assert "None of them takes less." in page
+    slower = cost_page(Benchmark("here", "2026-11-25", {}, 2, ({**HERE, "time_ratio": 3.0}, OTHER)))
+    assert "- peer Dice is faster than `dice_loss` on 2 × 4 × 96 × 96: 2.00 and 6.00 to our 3.00 and 1.20." in slower
+    left_out = {"name": "slow_loss()", "shape": [1, 2, 3], "reason": "more than 10 s"}
+    assert "- `slow_loss()` on 1 × 2 × 3: more than 10 s." in cost_page(
+        Benchmark("here", "2026-11-25", {}, 2, (HERE,), (left_out,))
+    )
+
+
+def test_committed_figures_can_be_read() -> None:
+    found = benchmark(ROOT)
+    assert len(found.costs()) > 50
+    assert found.date in cost_page(found)
