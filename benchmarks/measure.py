@@ -1,13 +1,12 @@
 """Time and peak memory of a forward and backward pass."""
 
 import json
-import math
 import os
 import signal
 import statistics
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from benchmarks.subjects import Call, Made, On, Subject
 
-PATIENCE = 2.0
-"""What takes longer than this many seconds is called once."""
-LIMIT = 10
-"""What takes longer than this many seconds is left out."""
+PATIENCE = 1.0
+"""What takes longer than this, in seconds, is called once."""
+LIMIT = 6
+"""What takes longer than this, in seconds, is left out."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,14 @@ class Time:
     ratio: float
     spread: float
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Memory in units of the logits; None where a loss takes no such logits, or for a reason."""
+
+    ratio: float | None
+    reason: str = ""
 
 
 def step(logits: Tensor, call: Call) -> float:
@@ -61,28 +68,34 @@ def times(made: Mapping[str, Made], yardstick: Made, rounds: int) -> dict[str, T
     return found
 
 
-def memory(subject: Subject, on: On) -> float | None:
+def memory(subject: Subject, on: On) -> Peak:
     """The peak of a pass in units of the logits, gradient included.
 
-    None where a loss takes no such logits, infinity where it takes too long. On the CPU it is the rise of the peak
-    resident size of a child that uses one thread (Linux); its parent must not have freed memory that the child would
-    find and use. On CUDA the allocator counts.
+    On the CPU it is the rise of the peak resident size of a child that uses one thread (Linux); its parent must not
+    have freed memory that the child would find and use. On CUDA the allocator counts.
     """
     if on.device == "cuda":
-        return _allocated(subject, on)
+        return _tried(_allocated, subject, on)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             signal.alarm(LIMIT)
-            os.write(write, json.dumps(_resident_rise(subject, on)).encode())
+            os.write(write, json.dumps(asdict(_tried(_resident_rise, subject, on))).encode())
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         text = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(text) if text else math.inf
+    return Peak(**json.loads(text)) if text else Peak(None, f"more than {LIMIT} s")
+
+
+def _tried(rise: Callable[[Subject, On], float | None], subject: Subject, on: On) -> Peak:
+    try:
+        return Peak(rise(subject, on))
+    except ValueError as error:
+        return Peak(None, str(error).partition(";")[0])
 
 
 def _resident_rise(subject: Subject, on: On) -> float | None:

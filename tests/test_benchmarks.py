@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.measure import memory, times
+from benchmarks.measure import Peak, memory, times
 from benchmarks.subjects import On, Subject, cross_entropy, groups
 from tools.cost import cost_page, cost_pages
 from tools.timed import Benchmark, benchmark, exponent
@@ -76,7 +76,14 @@ def test_memory_is_the_peak_in_units_of_the_logits(loss, expected) -> None:
         x, _ = cross_entropy(on)
         return x, lambda: loss(x)
 
-    assert memory(Subject("known", make), On((1, 4, 64, 64, 64))) == pytest.approx(expected, abs=0.2)
+    assert memory(Subject("known", make), On((1, 4, 64, 64, 64))).ratio == pytest.approx(expected, abs=0.2)
+
+
+def test_what_a_loss_refuses_is_left_out_with_the_reason() -> None:
+    def refused(on: On):
+        raise ValueError("target has too many points; mark a few")
+
+    assert memory(Subject("refused", refused), On((1, 2, 8, 8))) == Peak(None, "target has too many points")
 
 
 def test_a_loss_is_timed_beside_the_yardstick() -> None:
