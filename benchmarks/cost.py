@@ -3,6 +3,7 @@
     python -m benchmarks.cost                     # every catalogued loss and the peers that are installed
     python -m benchmarks.cost dice kornia         # those whose name contains a word
     python -m benchmarks.cost --write             # and keep the figures in benchmarks/results.json
+    python -m benchmarks.cost dice --write        # and put them in the place of those that are kept there
     python -m benchmarks.cost --device cuda       # on a GPU
     python -m benchmarks.cost --smoke             # on tiny inputs, to see that all of it runs
 
@@ -10,11 +11,11 @@ A loss, its peers and cross-entropy are called in turns; times are medians of th
 peak of one pass, gradient included, in units of the logits. The series:
 
     shapes      all losses with the parameters of their papers, on the shapes below
-    one thread  those of `CURVES` and those with a peer
+    one thread  those with a peer
     bfloat16    the same in bfloat16, against cross-entropy in bfloat16
-    compiled    those of `CURVES` under torch.compile, against cross-entropy under torch.compile
-    voxels      those of `CURVES` by the number of voxels, with 4 classes
-    classes     those of `CURVES` by the number of classes
+    compiled    those of `FIRST` under torch.compile, against cross-entropy under torch.compile
+    voxels      those of `FIRST` by the number of voxels, with 4 classes
+    classes     those of `FIRST` by the number of classes
 """
 
 import argparse
@@ -25,31 +26,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-import segloss
 from benchmarks.measure import Peak, memory, times
-from benchmarks.subjects import Group, Made, On, Subject, cross_entropy, groups, usual
+from benchmarks.subjects import FIRST, Group, Made, On, cross_entropy, groups
 
 RESULTS = Path(__file__).parent / "results.json"
 SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64, 64, 64), (2, 1, 64, 64, 64)]
 ONE = (2, 4, 64, 64, 64)
 SIDES, CLASSES = [2**n for n in range(6, 13)], [2**n for n in range(1, 9)]
 ROUNDS, THREADS = 7, 2
-CURVES = (
-    "dice_loss",
-    "generalised_dice_loss",
-    "tversky_loss",
-    "lovasz_softmax_loss",
-    "focal_loss",
-    "dice_ce_loss",
-    "dice_focal_loss",
-)
 
 
 @dataclass(frozen=True)
@@ -72,27 +62,17 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
         for shape in shapes:
             yield Point("shapes", group, On(shape, device=device))
     side = sides[len(sides) // 2]
-    names = {it.name.partition("(")[0] for it, *_ in found}
-    plain = [_plain(name) for name in CURVES if name in names]
-    beside = [group for group in found if len(group) > 1]
-    for group in [(it,) for it in plain] + beside:
+    plain = [group[0] for group in found if group[0].name in FIRST]
+    for group in (group for group in found if len(group) > 1 or any(it in plain for it in group)):
         if device == "cpu":
             yield Point("one thread", group, On(one), threads=1)
         yield Point("bfloat16", group, On(one, torch.bfloat16, device))
     for it in plain:
-        for side in sides:
-            yield Point("voxels", (it,), On((1, 4, side, side), device=device))
+        for each in sides:
+            yield Point("voxels", (it,), On((1, 4, each, each), device=device))
         for number in classes:
-            yield Point(
-                "classes", (it,), On((1, number, sides[len(sides) // 2], sides[len(sides) // 2]), device=device)
-            )
+            yield Point("classes", (it,), On((1, number, side, side), device=device))
         yield Point("compiled", (it,), On(one, device=device), compiled=True)
-
-
-def _plain(name: str) -> Subject:
-    """A loss with its defaults, on class indices."""
-    function = getattr(segloss, name)
-    return Subject(name, partial(usual, function))
 
 
 def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
@@ -105,7 +85,7 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
             made[it.name] = call[0], torch.compile(call[1]) if point.compiled else call[1]
     logits, call = cross_entropy(point.on)
     yardstick = logits, torch.compile(call) if point.compiled else call
-    for name, time in times(made, yardstick, rounds).items():
+    for name, time in times(made, yardstick, rounds, compiled=point.compiled).items():
         it = next(it for it in point.group if it.name == name)
         peak = peaks.get((name, point.on), Peak(None)).ratio
         yield {
@@ -154,8 +134,23 @@ def main(words: list[str]) -> None:
                 f"{it['time_ratio']:.2f} ± {it['time_spread']:.2f}{memory_text}"
             )
     if args.write:
-        args.write.write_text(json.dumps(_kept(results, left_out, args.device), indent=1, ensure_ascii=False) + "\n")
+        kept = _kept(results, left_out, args.device)
+        if args.words and args.write.is_file():
+            kept = _merged(json.loads(args.write.read_text(encoding="utf-8")), kept)
+        args.write.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"kept in {args.write}", file=sys.stderr)
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old figures with the new ones in their places."""
+    for name in ("machine", "versions", "threads"):
+        if old[name] != new[name]:
+            sys.exit(f"the figures that are kept are of {name} {old[name]}, not {new[name]}: measure all of them again")
+    measured = {json.dumps([it["series"], it["name"], it["shape"]]): it for it in new["results"]}
+    again = [measured.pop(json.dumps([it["series"], it["name"], it["shape"]]), it) for it in old["results"]]
+    names = {it["name"] for it in new["results"] + new["left_out"]}
+    left_out = [it for it in old["left_out"] if it["name"] not in names] + new["left_out"]
+    return {**new, "results": [*again, *measured.values()], "left_out": left_out}
 
 
 def _kept(results: list[dict[str, Any]], left_out: list[dict[str, Any]], device: str) -> dict[str, Any]:

@@ -137,6 +137,16 @@ def peers() -> Iterator[tuple[str, Subject]]:
 
 Peer = tuple[str, Callable[..., Tensor], tuple[int, ...], bool]
 ANY = (1, 2, 3)
+FIRST = (
+    "dice_loss",
+    "generalised_dice_loss",
+    "tversky_loss",
+    "lovasz_softmax_loss",
+    "focal_loss",
+    "dice_ce_loss",
+    "dice_focal_loss",
+)
+"""Losses that are measured with their defaults whether or not a peer is installed."""
 
 
 def _monai(monai: ModuleType) -> Iterator[Peer]:
@@ -209,8 +219,12 @@ def subjects() -> Iterator[Subject]:
 
 
 def groups() -> list[Group]:
-    """Every loss with its peers; of a loss with several sets of parameters the first has them."""
-    beside: dict[str, list[Subject]] = {}
+    """Every loss, and those that other libraries have too with their defaults and beside them."""
+    beside: dict[str, list[Subject]] = {name: [] for name in FIRST}
     for name, subject in peers():
         beside.setdefault(name, []).append(subject)
-    return [(it, *(beside.pop(it.name, None) or beside.pop(it.name.partition("(")[0], ()))) for it in subjects()]
+    ours = {it.name: it for it in subjects()}
+    for name in beside:
+        if name not in ours:
+            ours[name] = Subject(name, partial(usual, getattr(segloss, name)))
+    return [(it, *beside.get(name, ())) for name, it in ours.items()]

@@ -95,7 +95,7 @@ def test_a_broken_catalogue_is_left_out_with_a_warning(tmp_path: Path, entry: st
 def test_its_losses_are_held_to_the_contract(tmp_path: Path) -> None:
     code = "from segloss.testing import check_catalogue\nprint(check_catalogue('other_losses'))"
     package(tmp_path / "right")
-    assert python(tmp_path / "right", code) == "['roe2022square-square_loss']\n"
+    assert python(tmp_path / "right", code) == "Checked(kept=['roe2022square-square_loss'], lacking={})\n"
     package(tmp_path / "wrong", loss=LOSS.replace("log_likelihood(x).expm1()", "3 * log_likelihood(x).expm1()"))
     code = (
         "from segloss.testing import check_catalogue\ntry:\n    check_catalogue('other_losses')\n"
@@ -104,6 +104,18 @@ def test_its_losses_are_held_to_the_contract(tmp_path: Path) -> None:
     told = python(tmp_path / "wrong", code)
     assert told.startswith("square_loss breaks 1 of ")
     assert "\nrange_holds, " in told
+
+
+def test_a_loss_without_its_package_says_what_to_install(tmp_path: Path) -> None:
+    code = "from segloss.testing import check_catalogue\nprint(check_catalogue('other_losses'))"
+    lacks = "raise ImportError('squares need rulers: pip install rulers')\n    "
+    package(tmp_path / "told", loss=LOSS.replace("return", f"{lacks}return"))
+    told = "Checked(kept=[], lacking={'roe2022square-square_loss': 'squares need rulers: pip install rulers'})\n"
+    assert python(tmp_path / "told", code) == told
+    package(tmp_path / "untold", loss=LOSS.replace("return", "import rulers\n    return"))
+    failed = "from segloss.testing import check_catalogue\ntry:\n    check_catalogue('other_losses')\n"
+    failed += "except AssertionError as error:\n    print(error)"
+    assert "square_loss should say what to install" in python(tmp_path / "untold", failed)
 
 
 def test_the_contract_needs_no_test_library(tmp_path: Path) -> None:

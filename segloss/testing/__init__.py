@@ -5,12 +5,13 @@
 
 from segloss.testing import distances, forms, invariances, keywords, measures, numerics, refusals
 from segloss.testing.base import CONTRACT, Loss, promise
-from segloss.testing.check import check_catalogue, check_loss
+from segloss.testing.check import Checked, check_catalogue, check_loss
 from segloss.testing.samples import Case, sample
 
 __all__ = [
     "CONTRACT",
     "Case",
+    "Checked",
     "Loss",
     "check_catalogue",
     "check_loss",

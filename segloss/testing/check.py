@@ -1,7 +1,8 @@
 """The contract for losses of anyone: `check_loss` of one function, `check_catalogue` of an installed package."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -51,26 +52,63 @@ def check_loss(
     return _checked(_loss(function, claims, extras or {}), exceptions or {})
 
 
-def check_catalogue(package: str, extras: Mapping[str, Callable[[Case], Tensor]] | None = None) -> list[str]:
+class Checked(NamedTuple):
+    """The outcome of `check_catalogue`.
+
+    Attributes:
+        kept: Names of the functions that keep the contract, each with the key of its paper.
+        lacking: Those that need a package which is not installed, by name, with what they say.
+    """
+
+    kept: list[str]
+    lacking: dict[str, str]
+
+
+def check_catalogue(package: str, extras: Mapping[str, Callable[[Case], Tensor]] | None = None) -> Checked:
     """Check every loss and measure of the catalogue that an installed package brings.
+
+    A loss that needs a package which is not installed must say how to install it, and is not checked further.
 
     Args:
         package: The package that the entry point names.
         extras: As in `check_loss`.
 
     Returns:
-        Names of the functions that were checked, each with the key of its paper.
+        What was checked, and what could not be.
 
     Raises:
-        AssertionError: If a promise is broken.
+        AssertionError: If a promise is broken; the message names all that are.
         ValueError: If no entry is of this package.
     """
     found = members(package)
     if not found:
         raise ValueError(f"package {package!r} brings no catalogue: no entry of segloss.catalog.entries() is of it")
+    checked, broken = Checked([], {}), []
     for member in found:
-        _checked(Loss(**{**vars(member.loss), "extras": extras or {}}), member.exceptions)
-    return [member.name for member in found]
+        loss = replace(member.loss, extras=extras or {})
+        try:
+            if lacks := _lacks(loss):
+                checked.lacking[member.name] = lacks
+            else:
+                _checked(loss, member.exceptions)
+                checked.kept.append(member.name)
+        except AssertionError as error:
+            broken.append(str(error))
+    if broken:
+        raise AssertionError("\n".join(broken))
+    return checked
+
+
+def _lacks(loss: Loss) -> str:
+    """What a loss says of a package that it needs and does not find; empty where it runs."""
+    try:
+        loss(loss.on(loss.tasks[0], loss.dims[0]))
+    except ImportError as error:
+        name = getattr(loss.function, "__name__", repr(loss.function))
+        if "pip install" not in str(error):
+            raise AssertionError(f"{name} should say what to install, not: {error}") from error
+        return str(error)
+    return ""
 
 
 def _loss(

@@ -15,6 +15,7 @@ from segloss.core import (
     Reduction,
     Value,
     can_look_at,
+    check_reduction,
     erosion,
     evidence,
     hard_skeleton,
@@ -75,6 +76,7 @@ def skeleton_recall_loss(
         tensor(0.5000)
     """
     not_negative(smooth=smooth)
+    check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     if logits.ndim == 3:
         raise ValueError(f"logits must have two or three spatial axes, got shape {tuple(logits.shape)}")
