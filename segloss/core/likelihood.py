@@ -6,12 +6,15 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept
-from segloss.core.inputs import ResolvedActivation, sum_dtype
+from segloss.core.inputs import ResolvedActivation, can_look_at, sum_dtype
 from segloss.core.truth import How, truth
 
 LogP = Float[Tensor, "B K N"]
 Truth = Float[Tensor, "B C N"] | Integer[Tensor, "B 1 N"]
 ByTruth = Float[Tensor, "B K C"]
+
+SAFE = 1e-20
+"""Probabilities above it can be divided by, and have a logarithm of their own."""
 
 
 def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
@@ -31,6 +34,16 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
         else:
             log_p = F.logsigmoid(x * (2 * g - 1))
     return kept(log_p, valid)
+
+
+def true_p(p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP | None:
+    """The probability of the true class, 1 where ignored; None where it is not at hand, or too small to divide by."""
+    if not how.joint or how.activation != "softmax" or not can_look_at(p):
+        return None
+    found = p.gather(1, kept(labels.long(), valid))
+    if valid is not None:
+        found.masked_fill_(~valid, 1)
+    return found if found.amin() > SAFE else None
 
 
 def log_p_alone(x: Block, labels: Tensor, valid: Tensor | None, space: Block) -> LogP:

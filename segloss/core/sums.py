@@ -14,7 +14,7 @@ from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put, weighted
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
-from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth
+from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth, true_p
 from segloss.core.masks import true_mask
 from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
@@ -122,18 +122,22 @@ class _Pass(Function):
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
             here, label, weights = part(valid, at), labels[at], part(how.weights, at)
+            at_truth = None
             if how.activation == "softmax" and how.joint and not how.sums:
                 p = x = kept(put(logits[at], dtype, work[1]), here, in_place=True)
                 likely = log_p_alone(x, label, here, work[0])
             else:
                 p = predicted(logits[at], here, how.activation, work)
-                x = work[how.activation != "none"]
-                likely = log_p_of(x, p, label, here, how) if log_p is not None or losses is not None else p
+                likely = p
+                if log_p is not None or losses is not None:
+                    at_truth, x = true_p(p, label, here, how), work[how.activation != "none"]
+                    likely = log_p_of(x, p, label, here, how) if at_truth is None else at_truth.log()
             if log_p is not None:
                 log_p[at] = likely
             g = truth(p, label, here, how, work[1])
             if losses is not None and how.voxel is not None:
-                loss = weighted(kept(how.voxel.value(-likely.expm1(), -likely), here), weights)
+                missed = -likely.expm1() if at_truth is None else 1 - at_truth
+                loss = weighted(kept(how.voxel.value(missed, -likely), here), weights)
                 losses[at[0]] += by_truth(loss, g, how.joint, classes)
             if sums is not None:
                 sums[at[0]] += _sums(p, g, here, how, weights)
@@ -176,10 +180,14 @@ def _gradient(
         price = None if of_sums is None else of_sums[at[0]]
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
         p = predicted(logits[at], here, how.activation, work)
-        factor = None
+        factor = at_truth = None
         if of_losses is not None and how.voxel is not None and how.voxel.slope is not None:
-            log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
-            factor = how.voxel.slope(-log_p.expm1(), -log_p)
+            at_truth = true_p(p, label, here, how)
+            if at_truth is None:
+                log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+                factor = how.voxel.slope(-log_p.expm1(), -log_p)
+            else:
+                factor = how.voxel.slope(1 - at_truth, -at_truth.log())
         g = truth(p, label, here, how, work[1])
         if of_losses is not None:
             fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
@@ -187,8 +195,9 @@ def _gradient(
             fall = kept(fall, here, in_place=True)
             rise = fall.neg_() if rise is None else rise - fall
         if price is not None:
-            chain(out, _slope(p, g, how, weights, price, work[1]), p, here, how.activation)
-        if rise is not None:
+            also = None if rise is None or at_truth is None else rise / at_truth
+            chain(out, _slope(p, g, how, weights, price, also, work[1]), p, here, how.activation)
+        if rise is not None and (price is None or at_truth is None):
             g = g if price is None else truth(p, label, here, how, work[1])
             slope = likelihood_slope(p, g, rise, how.activation)
             out.copy_(slope) if price is None else out.add_(slope)
@@ -217,8 +226,19 @@ def _sums(p: Block, g: Tensor, valid: Tensor | None, how: How, weights: Tensor |
     return torch.stack(sums, 1)
 
 
-def _slope(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Float[Tensor, "B K C"], out: Block) -> Block:
-    """The gradient of the priced sums with respect to p, in closed form but for the terms; `g` may stand in `out`."""
+def _slope(
+    p: Block,
+    g: Tensor,
+    how: How,
+    weights: Tensor | None,
+    price: Float[Tensor, "B K C"],
+    also: LogP | None,
+    out: Block,
+) -> Block:
+    """The gradient of the priced sums with respect to p, in closed form but for the terms; `g` may stand in `out`.
+
+    `also` is a further slope of the true class.
+    """
     of_p, of_tp, _, *of_more = price.to(p.dtype).unsqueeze(-1).unbind(1)
     more = []
     if g.is_floating_point():
@@ -226,10 +246,13 @@ def _slope(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Float[T
             more.append(weighted(_derivative(f, p, g).mul_(v), weights))
         if how.cost is not None:
             more.append(how.cost.to(p.dtype).T @ (of_more[-1] * g))
-        torch.mul(g, of_tp, out=out).add_(of_p)
+        of_truly = of_tp if also is None else of_truth(price[:, 1:2].to(p.dtype), g, how.joint).add_(also)
+        torch.mul(g, of_truly, out=out).add_(of_p)
     else:
         at_truth = p.gather(1, g)
         gain = of_tp.expand_as(p).gather(1, g)
+        if also is not None:
+            gain += also
         for f, v in zip(how.terms, of_more, strict=False):
             of_gain = (_derivative(f, at_truth, 1) - _derivative(f, at_truth, 0)) * v.expand_as(p).gather(1, g)
             gain += weighted(of_gain, weights)
