@@ -23,6 +23,7 @@ PAGES = (
     "compare/?loss=dice_loss&loss=jaccard_loss",
     "lineage/",
     "integrations/",
+    "cost/",
     "reliability/",
     "licences/",
     "papers/stucki2023betti/",
