@@ -13,9 +13,9 @@ peak of one pass, gradient included, in units of the logits. The series:
     shapes      all losses with the parameters of their papers, on the shapes below
     one thread  those with a peer
     bfloat16    the same in bfloat16, against cross-entropy in bfloat16
-    compiled    those of `FIRST` under torch.compile, against cross-entropy under torch.compile
-    voxels      those of `FIRST` by the number of voxels, with 4 classes
-    classes     those of `FIRST` by the number of classes
+    compiled    those of `COMMON` under torch.compile, against cross-entropy under torch.compile
+    voxels      those of `COMMON` by the number of voxels, with 4 classes
+    classes     those of `COMMON` by the number of classes
 """
 
 import argparse
@@ -33,7 +33,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.measure import Peak, memory, times
-from benchmarks.subjects import FIRST, Group, Made, On, cross_entropy, groups
+from benchmarks.subjects import COMMON, Group, Made, On, cross_entropy, groups
+from tools.writing import write_all
 
 RESULTS = Path(__file__).parent / "results.json"
 SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64, 64, 64), (2, 1, 64, 64, 64)]
@@ -62,7 +63,7 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
         for shape in shapes:
             yield Point("shapes", group, On(shape, device=device))
     side = sides[len(sides) // 2]
-    plain = [group[0] for group in found if group[0].name in FIRST]
+    plain = [group[0] for group in found if group[0].name in COMMON]
     for group in (group for group in found if len(group) > 1 or any(it in plain for it in group)):
         if device == "cpu":
             yield Point("one thread", group, On(one), threads=1)
@@ -119,6 +120,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny inputs and one round: figures mean nothing")
     args = parser.parse_args(words)
     found = [g for g in groups() if not args.words or any(word in it.name for word in args.words for it in g)]
+    old = _old(args.write, args.device) if args.write and args.words else None
     every = list(points(found, args.device, smoke=args.smoke))
     peaks = peaks_of(every)
     results, left_out = [], []
@@ -134,18 +136,25 @@ def main(words: list[str]) -> None:
                 f"{it['time_ratio']:.2f} ± {it['time_spread']:.2f}{memory_text}"
             )
     if args.write:
-        kept = _kept(results, left_out, args.device)
-        if args.words and args.write.is_file():
-            kept = _merged(json.loads(args.write.read_text(encoding="utf-8")), kept)
-        args.write.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        new = {**_conditions(args.device), "results": results, "left_out": left_out}
+        text = json.dumps(merged(old, new) if old else new, indent=1, ensure_ascii=False)
+        write_all(args.write.parent, {args.write.name: text + "\n"})
         print(f"kept in {args.write}", file=sys.stderr)
 
 
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The old figures with the new ones in their places."""
+def _old(file: Path, device: str) -> dict[str, Any] | None:
+    """The figures that are kept already, refused if they are of another machine or other versions."""
+    if not file.is_file():
+        return None
+    old, now = json.loads(file.read_text(encoding="utf-8")), _conditions(device)
     for name in ("machine", "versions", "threads"):
-        if old[name] != new[name]:
-            sys.exit(f"the figures that are kept are of {name} {old[name]}, not {new[name]}: measure all of them again")
+        if old[name] != now[name]:
+            sys.exit(f"the figures in {file} are of {name} {old[name]}, not {now[name]}: measure all of them again")
+    return old
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old figures with the new ones in their places."""
     measured = {json.dumps([it["series"], it["name"], it["shape"]]): it for it in new["results"]}
     again = [measured.pop(json.dumps([it["series"], it["name"], it["shape"]]), it) for it in old["results"]]
     names = {it["name"] for it in new["results"] + new["left_out"]}
@@ -153,15 +162,14 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {**new, "results": [*again, *measured.values()], "left_out": left_out}
 
 
-def _kept(results: list[dict[str, Any]], left_out: list[dict[str, Any]], device: str) -> dict[str, Any]:
+def _conditions(device: str) -> dict[str, Any]:
+    """On what the figures are measured, and when."""
     where = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
     return {
         "machine": where,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "date": date.today().isoformat(),
         "threads": THREADS,
-        "results": results,
-        "left_out": left_out,
     }
 
 

@@ -89,15 +89,19 @@ def memory(subject: Subject, on: On) -> Peak:
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         text = pipe.read()
-    os.waitpid(child, 0)
-    return Peak(**json.loads(text)) if text else Peak(None, f"more than {LIMIT} s")
+    _, status = os.waitpid(child, 0)
+    if text:
+        return Peak(**json.loads(text))
+    late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+    return Peak(None, f"more than {LIMIT} s" if late else f"the process ended with status {status}")
 
 
 def _tried(rise: Callable[[Subject, On], float | None], subject: Subject, on: On) -> Peak:
     try:
         return Peak(rise(subject, on))
-    except ValueError as error:
-        return Peak(None, str(error).partition(";")[0])
+    except Exception as error:  # whatever a loss, or that of another library, has against these logits
+        said = str(error).partition(";")[0].partition("\n")[0]
+        return Peak(None, said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}")
 
 
 def _resident_rise(subject: Subject, on: On) -> float | None:

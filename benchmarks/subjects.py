@@ -137,7 +137,7 @@ def peers() -> Iterator[tuple[str, Subject]]:
 
 Peer = tuple[str, Callable[..., Tensor], tuple[int, ...], bool]
 ANY = (1, 2, 3)
-FIRST = (
+COMMON = (
     "dice_loss",
     "generalised_dice_loss",
     "tversky_loss",
@@ -220,7 +220,7 @@ def subjects() -> Iterator[Subject]:
 
 def groups() -> list[Group]:
     """Every loss, and those that other libraries have too with their defaults and beside them."""
-    beside: dict[str, list[Subject]] = {name: [] for name in FIRST}
+    beside: dict[str, list[Subject]] = {name: [] for name in COMMON}
     for name, subject in peers():
         beside.setdefault(name, []).append(subject)
     ours = {it.name: it for it in subjects()}

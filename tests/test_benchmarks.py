@@ -1,15 +1,19 @@
 """The benchmark runs, and its figures become pages."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from torch import Tensor
 
-from benchmarks.measure import Peak, memory, times
-from benchmarks.subjects import On, Subject, cross_entropy, groups
+from benchmarks import measure
+from benchmarks.cost import main, merged
+from benchmarks.measure import Peak, Time, memory, times
+from benchmarks.subjects import Call, On, Subject, cross_entropy, groups
 from tools.cost import cost_page, cost_pages
 from tools.timed import Benchmark, benchmark, exponent
 
@@ -85,11 +89,51 @@ def test_what_a_loss_refuses_is_left_out_with_the_reason() -> None:
     assert memory(Subject("refused", refused), On((1, 2, 8, 8))) == Peak(None, "target has too many points")
 
 
-def test_a_loss_is_timed_beside_the_yardstick() -> None:
-    yardstick = cross_entropy(On((1, 4, 64, 64)))
-    found = times({"same": cross_entropy(On((1, 4, 64, 64)))}, yardstick, 9)["same"]
-    assert 0.2 < found.ratio < 5
-    assert found.milliseconds > 0
+def test_what_takes_too_long_or_ends_the_process_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(on: On):
+        raise RuntimeError("not on this machine")
+
+    on = On((1, 2, 8, 8))
+    assert memory(Subject("broken", broken), on) == Peak(None, "RuntimeError: not on this machine")
+    monkeypatch.setattr(measure, "LIMIT", 1)
+    assert memory(Subject("slow", lambda on: time.sleep(30)), on) == Peak(None, "more than 1 s")
+    killed = memory(Subject("killed", lambda on: os.kill(os.getpid(), signal.SIGKILL)), on)
+    assert killed == Peak(None, "the process ended with status 9")
+
+
+def test_times_are_medians_of_turns_and_the_slow_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    yardstick, twice, slow = (cross_entropy(On((1, 4, 4, 4))) for _ in range(3))
+    seconds = {id(yardstick[0]): 0.1, id(twice[0]): 0.2, id(slow[0]): 3.0}
+    called: list[int] = []
+
+    def step(logits: Tensor, call: Call) -> float:
+        called.append(id(logits))
+        return seconds[id(logits)]
+
+    monkeypatch.setattr(measure, "step", step)
+    found = times({"twice": twice, "slow": slow}, yardstick, 5)
+    assert found["twice"] == Time(pytest.approx(2), pytest.approx(0), pytest.approx(200))
+    assert found["slow"] == Time(pytest.approx(30), pytest.approx(0), pytest.approx(3000))
+    assert called.count(id(slow[0])) == 1
+    assert called.count(id(twice[0])) == 6
+
+
+def test_new_figures_take_the_places_of_old_ones() -> None:
+    again, late = {**HERE, "time_ratio": 0.4}, {"name": "dice_loss()", "shape": [1], "reason": "more than 5 s"}
+    old = {"date": "2026-11-24", "results": [OTHER, HERE], "left_out": [late, {**late, "name": "other_loss()"}]}
+    more = {**HERE, "series": "voxels"}
+    found = merged(old, {"date": "2026-11-25", "results": [again, more], "left_out": []})
+    assert found["results"] == [OTHER, again, more]
+    assert found["left_out"] == [{**late, "name": "other_loss()"}]
+    assert found["date"] == "2026-11-25"
+
+
+def test_figures_of_another_machine_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    file.write_text('{"machine": "another", "results": [], "left_out": []}')
+    with pytest.raises(SystemExit, match=r"machine another.*measure all of them again"):
+        main(["no_such_loss", "--write", str(file)])
+    assert file.read_text().startswith('{"machine": "another"')
 
 
 def test_the_power_of_growth() -> None:

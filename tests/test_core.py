@@ -11,6 +11,7 @@ from segloss.core import (
     difference,
     evidence,
     hard_masks,
+    likelihood,
     log_likelihood,
     piecewise_linear,
     power,
@@ -210,6 +211,33 @@ def test_sums_by_truth_have_derivatives_of_both_orders(shape, activation):
 
     assert torch.autograd.gradcheck(function, logits)
     assert torch.autograd.gradgradcheck(function, logits)
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_probabilities_too_small_to_divide_by_give_the_same(classes, monkeypatch):
+    logits, target = sample((2, classes, 9), dense=False)
+    found = []
+    for safe in (likelihood.SAFE, 2.0):
+        monkeypatch.setattr(likelihood, "SAFE", safe)
+        logits.grad = None
+        e = evidence(logits, target, voxel=focused(1.5))
+        (e.losses.sum() + e.tp.square().sum()).backward()
+        found.append((e.losses.detach(), logits.grad))
+    torch.testing.assert_close(*found)
+
+
+def test_a_probability_that_vanishes_has_its_cross_entropy():
+    logits = torch.zeros(1, 3, 4, dtype=torch.float64)
+    logits[0, 1, 0] = 300.0
+    logits.requires_grad_()
+    target = torch.zeros(1, 4, dtype=torch.long)
+    e = evidence(logits, target, voxel=focused(2.0))
+    e.losses.sum().backward()
+    theirs = logits.detach().clone().requires_grad_()
+    log_p = theirs.log_softmax(1)[:, 0]
+    loss = (-((1 - log_p.exp()) ** 2) * log_p).sum()
+    torch.testing.assert_close(e.losses.sum(), loss)
+    torch.testing.assert_close(logits.grad, torch.autograd.grad(loss, theirs)[0])
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.5])

@@ -24,7 +24,7 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
         if how.activation == "none":
             log_p = p.gather(1, label).clamp(min=torch.finfo(p.dtype).tiny).log()
         elif p.requires_grad or torch.compiler.is_compiling():
-            log_p = x.log_softmax(1).gather(1, label)
+            return log_p_alone(x, labels, valid)
         else:
             log_p = x.gather(1, label) - x.amax(1, keepdim=True) + p.amax(1, keepdim=True).log()
     else:
@@ -46,8 +46,8 @@ def true_p(p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP | N
     return found if found.amin() > SAFE else None
 
 
-def log_p_alone(x: Block, labels: Tensor, valid: Tensor | None, space: Block) -> LogP:
-    """The log-probability of the true class under softmax, where p is not wanted besides."""
+def log_p_alone(x: Block, labels: Tensor, valid: Tensor | None, space: Block | None = None) -> LogP:
+    """The log-probability of the true class under softmax, from the logits alone; `space` is used up."""
     return kept(torch.log_softmax(x, 1, out=space).gather(1, kept(labels.long(), valid)), valid)
 
 

@@ -246,8 +246,8 @@ def _slope(
             more.append(weighted(_derivative(f, p, g).mul_(v), weights))
         if how.cost is not None:
             more.append(how.cost.to(p.dtype).T @ (of_more[-1] * g))
-        of_truly = of_tp if also is None else of_truth(price[:, 1:2].to(p.dtype), g, how.joint).add_(also)
-        torch.mul(g, of_truly, out=out).add_(of_p)
+        at_voxel = of_tp if also is None else of_truth(price[:, 1:2].to(p.dtype), g, how.joint).add_(also)
+        torch.mul(g, at_voxel, out=out).add_(of_p)
     else:
         at_truth = p.gather(1, g)
         gain = of_tp.expand_as(p).gather(1, g)

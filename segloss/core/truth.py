@@ -13,8 +13,6 @@ from segloss.core.blocks import Block, kept, put
 from segloss.core.inputs import ResolvedActivation
 from segloss.core.pointwise import power
 
-Pointwise = Callable[[Any, Any], Tensor]
-
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
 
 
@@ -25,8 +23,8 @@ class Term:
     Without `slope` the derivative is found from the value, which takes longer.
     """
 
-    value: Pointwise
-    slope: Pointwise | None = None
+    value: Callable[[Any, Any], Tensor]
+    slope: Callable[[Any, Any], Tensor] | None = None
 
 
 Terms = tuple[Term, ...]

@@ -69,10 +69,10 @@ def noise_robust_dice_loss(
         raise ValueError(f"gamma must be from 1 to 2, got {gamma}")
     n = 2 if squared else 1
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    error = Term(
-        lambda p, g: (p - g).abs() ** gamma, lambda p, g: gamma * (p - g).abs() ** (gamma - 1) * (p - g).sign()
+    terms = (
+        Term(lambda p, g: (p - g).abs() ** gamma, lambda p, g: gamma * (p - g).abs() ** (gamma - 1) * (p - g).sign()),
+        Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1)),
     )
-    size = Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1))
-    e = evidence(logits, target, *how, terms=(error, size))
+    e = evidence(logits, target, *how, terms=terms)
     error, size = e.terms
     return over_classes(ratio(error, size + smooth, empty=0.0), e)
