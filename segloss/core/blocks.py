@@ -15,19 +15,29 @@ SIZE = {"cpu": 3 * 2**16, "cuda": 2**25}
 
 
 def blocks(logits: Block) -> Iterator[tuple[At, tuple[Block, Block]]]:
-    """Parts that fit a cache, some whole images or some voxels of one: their indices, and two arrays to work in."""
+    """Parts that fit a cache: their indices, and two arrays to work in."""
+    space = None
+    for at in parts(logits):
+        shape = logits[at].shape
+        if space is None:
+            space = logits.new_empty(2, shape.numel(), dtype=compute_dtype(logits.dtype))
+        first, second = space[:, : shape.numel()].unflatten(1, shape)
+        yield at, (first, second)
+
+
+def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
+    """Indices of parts that fit a cache, some whole images or some voxels of one; none is larger than the first.
+
+    `scale` is how much larger than usual they may be.
+    """
     images, classes, voxels = logits.shape
-    size = SIZE.get(logits.device.type, SIZE["cuda"])
+    size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]))
     size = max(size, min(4 * size, logits.numel() // 8))
     rows = min(images, max(1, size // (classes * voxels)))
     columns = -(-voxels // max(1, -(-classes * voxels // size)))
-    space = logits.new_empty(2, rows * classes * columns, dtype=compute_dtype(logits.dtype))
     for row in range(0, images, rows):
         for column in range(0, voxels, columns):
-            at = slice(row, row + rows), slice(None), slice(column, column + columns)
-            shape = logits[at].shape
-            first, second = space[:, : shape.numel()].unflatten(1, shape)
-            yield at, (first, second)
+            yield slice(row, row + rows), slice(None), slice(column, column + columns)
 
 
 def part(x: Tensor | None, at: At) -> Tensor | None:

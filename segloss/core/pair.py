@@ -1,46 +1,73 @@
-"""Two classes that exclude each other, from one difference of logits instead of a softmax."""
+"""Choices between two, from one margin: two classes that exclude each other, or the yes and no of each channel."""
+
+import math
+from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from segloss.core.blocks import Block, blocks, kept, part, weighted
+from segloss.core.blocks import At, Block, kept, part, parts, weighted
 from segloss.core.inputs import compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP
-from segloss.core.truth import How
+from segloss.core.truth import How, derivative, truth
+
+ByChoice = Float[Tensor, "B K 2"]
+"""Sums over the voxels where each of two is true, for each of K choices."""
 
 
-def is_pair(logits: Block, how: How) -> bool:
+def is_pair(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of this module."""
-    plain = not how.dense and not how.terms and how.cost is None
-    return plain and how.activation == "softmax" and logits.shape[1] == 2
+    if how.activation == "sigmoid":
+        return not labels.is_floating_point() and not how.terms
+    return how.activation == "softmax" and logits.shape[1] == 2 and not how.dense
+
+
+def pair_room(logits: Block) -> Block | None:
+    """The array of the gradient, in which a pass keeps what its backward needs; None where it has a shorter type."""
+    return torch.empty_like(logits) if logits.dtype == compute_dtype(logits.dtype) else None
 
 
 def pair_pass(
-    logits: Block, labels: Tensor, valid: Tensor | None, how: How
-) -> tuple[Float[Tensor, "B 3 2"] | None, LogP | None, ByTruth | None]:
+    logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
+) -> tuple[Float[Tensor, "B S C"] | None, LogP | None, ByTruth | None]:
     """The pass of `sums`, block by block.
 
     Errors are what is added up, not hits, so that a rare class comes out as exact as a common one.
     """
-    images, _, voxels = logits.shape
-    size, missed, losses = logits.new_zeros(3, images, 2, dtype=sum_dtype(logits.device))
-    log_p = logits.new_empty(images, 1, voxels, dtype=compute_dtype(logits.dtype)) if how.likelihood else None
-    for at, work in blocks(logits):
-        pair, images_here = _Pair(logits[at], labels[at], part(valid, at), work), at[0]
+    choices = 1 if how.joint else logits.shape[1]
+    totals = logits.new_zeros(3 + len(how.terms), logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
+    size, missed, losses, *terms = totals.unbind()
+    log_p = torch.empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
+    for at, pair in _pairs(logits, labels, valid, how, room):
+        images, weights = at[0], part(how.weights, at)
+        pair.look()
         if how.sums:
-            size[images_here] += pair.g.sum(2)
-            missed[images_here] += pair.by_class(pair.q)
+            size[images].add_(pair.g.sum(3))
+            missed[images].add_(pair.by_truth(pair.q))
+            for f, total in zip(how.terms, terms, strict=True):
+                right = pair.by_truth(weighted(f.value(1 - pair.q, 1), weights))
+                wrong = pair.by_truth(weighted(f.value(pair.q, 0), weights))
+                total[images].add_(right).add_(wrong.flip(2))
         if how.voxel is not None or log_p is not None:
             ce = pair.cross_entropy_()
             if how.voxel is not None:
-                loss = weighted(how.voxel.value(pair.q, ce), part(how.weights, at))
-                losses[images_here] += pair.by_class(loss)
+                losses[images].add_(pair.by_truth(weighted(how.voxel.value(pair.q, ce), weights)))
             if log_p is not None:
-                log_p[at] = kept(ce.neg_(), pair.valid, in_place=True)
-    hit = size - missed
-    sums = torch.stack([hit + missed.flip(1), hit, size], 1) if how.sums else None
-    return sums, log_p, losses.unsqueeze(1) if how.voxel else None
+                torch.neg(kept(ce, pair.valid), out=log_p[at])
+    sums = None
+    if how.sums:
+        hit = size - missed
+        every = [hit + missed.flip(2), hit, size, *terms]
+        if how.cost is not None:
+            right, wrong = how.cost.diag(), how.cost.flip(1).diag()
+            every.append(right * hit + wrong * missed)
+        sums = torch.stack([it[:, 0] if how.joint else it[..., 1] for it in every], 1)
+    by_truth = None
+    if how.voxel is not None:
+        by_truth = losses if how.joint else losses.flip(2).transpose(1, 2)
+    return sums, log_p, by_truth
 
 
 def pair_gradient(
@@ -48,63 +75,130 @@ def pair_gradient(
     labels: Tensor,
     valid: Tensor | None,
     how: How,
-    of_sums: Float[Tensor, "B 3 2"] | None,
+    room: Block | None,
+    of_sums: Float[Tensor, "B S C"] | None,
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
 ) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass."""
-    gradient, dtype = torch.empty_like(logits), compute_dtype(logits.dtype)
-    of_missed = None
+    """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
+    dtype = compute_dtype(logits.dtype)
+    gradient = torch.empty_like(logits) if room is None else room
+    sign = logits.new_tensor([1, -1], dtype=dtype)
+    of_missed, of_terms = None, ()
     if of_sums is not None:
-        of_p, of_tp, _ = of_sums.to(dtype).unbind(1)
-        constant = of_p.diff(dim=1)
-        of_missed = torch.cat([constant - of_tp[:, :1], constant + of_tp[:, 1:]], 1)
+        of_sums = of_sums.to(dtype)
+        of_sums = of_sums.unsqueeze(2) if how.joint else F.pad(of_sums.unsqueeze(3), (1, 0))
+        of_p, of_tp, _, *of_terms = of_sums.unbind(1)
+        of_missed = of_p.flip(2) - of_p - of_tp
+        if how.cost is not None:
+            of_missed = of_missed + of_terms.pop() * (how.cost.flip(1).diag() - how.cost.diag()).to(dtype)
+        of_missed = of_missed * sign
     if of_losses is not None:
-        of_losses = of_losses[:, 0].to(dtype) * of_losses.new_tensor([1, -1], dtype=dtype)
-    for at, work in blocks(logits):
-        pair, images = _Pair(logits[at], labels[at], part(valid, at), work), at[0]
-        slope = torch.zeros_like(pair.q)
+        of_losses = of_losses.to(dtype)
+        of_losses = (of_losses if how.joint else of_losses.transpose(1, 2).flip(2)) * sign
+    for at, pair in _pairs(logits, labels, valid, how, room):
+        images, weights = at[0], part(how.weights, at)
+        pair.look() if room is None else pair.recall()
+        slope = pair.free.zero_()
         if of_losses is not None:
-            slope = weighted(pair.of_class(of_losses[images]), part(how.weights, at))
-        if of_losses is not None and how.voxel is not None and how.voxel.slope is not None:
-            slope.mul_(how.voxel.slope(pair.q, pair.cross_entropy_()))
+            slope = weighted(pair.of_truth(of_losses[images], slope), weights)
+        if of_losses is not None and how.slope is not None:
+            slope.mul_(how.slope(pair.q, pair.cross_entropy_() if room is None else pair.error))
         if of_missed is not None:
-            slope.addcmul_(pair.of_class(of_missed[images]), torch.sub(1, pair.q, out=pair.error))
+            right = torch.sub(1, pair.q, out=pair.error)
+            of_q = pair.of_truth(of_missed[images])
+            for f, price in zip(how.terms, of_terms, strict=True):
+                of_term = derivative(f, pair.q, 0).mul_(pair.of_truth(price[images].flip(2) * sign))
+                of_term -= derivative(f, right, 1).mul_(pair.of_truth(price[images] * sign))
+                of_q += weighted(of_term, weights)
+            slope.addcmul_(of_q, right)
         if of_log_p is not None:
-            slope.addcmul_(torch.sub(pair.foreground, pair.background, out=pair.error), of_log_p[at])
-        background, foreground = gradient[at].tensor_split(2, 1)
-        torch.mul(slope, pair.q, out=foreground)
-        torch.neg(foreground, out=background)
+            slope.addcmul_(torch.sub(pair.foreground, pair.background), of_log_p[at])
+        *first, last = gradient[at].tensor_split(2, 1) if how.joint else (gradient[at],)
+        torch.mul(slope, pair.q, out=last)
+        for it in first:
+            torch.neg(last, out=it)
     return gradient
 
 
-class _Pair:
-    """A block, in the arrays of `work`.
+def _pairs(
+    logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
+) -> Iterator[tuple[At, "_Pair"]]:
+    """The blocks, one after the other in the same arrays."""
+    space, works = None, {}
+    for at in parts(logits, 4 / 3 if how.joint else 1.0):
+        here = logits[at]
+        if here.shape not in works:
+            images, classes, voxels = here.shape
+            shape = images, 1 if how.joint else classes, voxels
+            if space is None:
+                space = logits.new_empty(5, math.prod(shape), dtype=compute_dtype(logits.dtype))
+            works[here.shape] = _Work(space.view(-1)[: 5 * math.prod(shape)].view(5, *shape))
+        yield at, _Pair(here, labels[at], part(valid, at), how, part(room, at), works[here.shape])
 
-    `g` is the truth of both classes, zero where ignored, `q` the probability of the wrong class and `error` its logit.
+
+class _Work:
+    """Arrays for a block."""
+
+    def __init__(self, space: Shaped[Tensor, "5 B K N"]) -> None:
+        self.error, self.q, self.free = space[2:].unbind()
+        images, choices, voxels = self.q.shape
+        self.g = space[:2].view(images, choices, 2, voxels)
+        self.background, self.foreground = self.g.unbind(2)
+
+
+class _Pair:
+    """A block.
+
+    `g` is the truth of both, zero where ignored, `q` the probability of the wrong one and `error` its logit; `free` is
+    an array to work in.
     """
 
-    def __init__(self, logits: Block, labels: Tensor, valid: Tensor | None, work: tuple[Block, Block]) -> None:
-        """Take the truth, and the difference of the logits towards the wrong class."""
-        (x, g), (first, second) = work, logits.tensor_split(2, 1)
-        self.error, self.q = x.tensor_split(2, 1)
-        self.background, self.foreground = g.tensor_split(2, 1)
-        torch.sub(1, self.foreground.copy_(labels), out=self.background)
-        margin = torch.sub(second, first, out=self.q) if logits.dtype == x.dtype else self.q.copy_(second).sub_(first)
-        margin = kept(margin, valid, in_place=True)
+    def __init__(
+        self, logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None, work: _Work
+    ) -> None:
+        self.logits, self.valid, self.joint = logits, valid, how.joint
+        self.g, self.background, self.foreground, self.free = work.g, work.background, work.foreground, work.free
+        self.error, self.q = work.error, work.q
+        self.recalls = room is not None and not how.joint and how.slope is not None
+        if room is not None and how.joint:
+            first, self.q = room.tensor_split(2, 1)
+            self.error = work.error if how.slope is None else first
+        elif self.recalls:
+            self.error = room
+        elif room is not None:
+            self.q = room
+        torch.sub(1, truth(self.q, labels, None, how, self.foreground), out=self.background)
+        if valid is not None:
+            kept(self.g, valid.unsqueeze(1), in_place=True)
+
+    def look(self) -> None:
+        """Find the margin of the logits towards the wrong one."""
+        if self.joint:
+            first, second = self.logits.tensor_split(2, 1)
+            same = self.logits.dtype == self.q.dtype
+            margin = torch.sub(second, first, out=self.q) if same else self.q.copy_(second).sub_(first)
+        else:
+            margin = self.logits.to(self.q.dtype)
+        margin = kept(margin, self.valid)
         torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
         torch.sigmoid(self.error, out=self.q)
-        self.g, self.valid = kept(g, valid, in_place=True), valid
 
-    def cross_entropy_(self) -> Shaped[Tensor, "B 1 N"]:
+    def recall(self) -> None:
+        """Find in the room what was kept there."""
+        if self.recalls:
+            torch.neg(self.error, out=self.q).expm1_().neg_()
+
+    def cross_entropy_(self) -> Shaped[Tensor, "B K N"]:
         """The cross-entropy of every voxel, written over `error`."""
         return torch.ops.aten.softplus.out(self.error, out=self.error)
 
-    def by_class(self, x: Shaped[Tensor, "B 1 N"]) -> Float[Tensor, "B 2"]:
-        """The sums over the voxels of each class."""
-        return torch.bmm(self.g, x.transpose(1, 2)).squeeze(2)
+    def by_truth(self, x: Shaped[Tensor, "B K N"]) -> ByChoice:
+        """The sums over the voxels of each truth."""
+        g = self.g.flatten(0, 1)
+        return torch.bmm(g, x.reshape(g.shape[0], -1, 1)).view(*x.shape[:2], 2)
 
-    def of_class(self, price: Float[Tensor, "B 2"]) -> Shaped[Tensor, "B 1 N"]:
-        """The price of the class of every voxel, zero where ignored."""
-        background, foreground = price.unsqueeze(2).tensor_split(2, 1)
-        return self.background.mul(background).addcmul_(self.foreground, foreground)
+    def of_truth(self, price: ByChoice, out: Block | None = None) -> Shaped[Tensor, "B K N"]:
+        """The price of the truth of every voxel, zero where ignored."""
+        no, yes = price.unsqueeze(3).unbind(2)
+        return torch.mul(self.background, no, out=out).addcmul_(self.foreground, yes)

@@ -16,10 +16,10 @@ from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth, true_p
 from segloss.core.masks import true_mask
-from segloss.core.pair import is_pair, pair_gradient, pair_pass
+from segloss.core.pair import is_pair, pair_gradient, pair_pass, pair_room
 from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
-from segloss.core.truth import How, Term, Terms, VoxelLoss, truth
+from segloss.core.truth import How, Terms, VoxelLoss, derivative, truth
 
 Sums = Float[Tensor, "B C"]
 
@@ -73,7 +73,12 @@ def _how(x: Inputs, **wanted: Any) -> How:
 def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
     def run(how: How) -> Any:
         with torch.autocast(x.logits.device.type, enabled=False):
-            return (_plain if torch.compiler.is_compiling() else _Pass.apply)(x.logits, x.labels, x.valid, how)
+            if torch.compiler.is_compiling():
+                return _plain(x.logits, x.labels, x.valid, how)
+            room = None
+            if torch.is_grad_enabled() and x.logits.requires_grad and is_pair(x.logits, x.labels, how):
+                room = pair_room(x.logits)
+            return _Pass.apply(x.logits, x.labels, x.valid, how, room)
 
     if how.terms or how.cost is not None or how.weights is not None or not is_sharing():
         return run(how)
@@ -108,9 +113,11 @@ class _Pass(Function):
     """The pass, block by block."""
 
     @staticmethod
-    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
-        if is_pair(logits, how):
-            return pair_pass(logits, labels, valid, how)
+    def forward(
+        logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
+    ) -> tuple[Tensor | None, ...]:
+        if is_pair(logits, labels, how):
+            return pair_pass(logits, labels, valid, how, room)
         images, classes, voxels = logits.shape
 
         def zeros(kinds: int) -> Tensor:
@@ -145,7 +152,7 @@ class _Pass(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        *tensors, ctx.how = inputs
+        *tensors, ctx.how, ctx.room = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
 
@@ -153,15 +160,19 @@ class _Pass(Function):
     def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
         (logits, labels, valid), how = ctx.saved_tensors, ctx.how
         if all(price is None for price in prices):
-            return None, None, None, None
+            return None, None, None, None, None
         if torch.is_grad_enabled():
             given = [(v, d) for v, d in zip(_plain(logits, labels, valid, how), prices, strict=True) if d is not None]
             values, of_values = zip(*given, strict=True)
-            return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None
+            return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None, None
 
         with torch.autocast(logits.device.type, enabled=False):
-            gradient = pair_gradient if is_pair(logits, how) else _gradient
-            return gradient(logits, labels, valid, how, *prices), None, None, None
+            if is_pair(logits, labels, how):
+                room, ctx.room = ctx.room, None
+                gradient = pair_gradient(logits, labels, valid, how, room, *prices)
+            else:
+                gradient = _gradient(logits, labels, valid, how, *prices)
+            return gradient, None, None, None, None
 
 
 def _gradient(
@@ -181,13 +192,13 @@ def _gradient(
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
         p = predicted(logits[at], here, how.activation, work)
         factor = at_truth = None
-        if of_losses is not None and how.voxel is not None and how.voxel.slope is not None:
+        if of_losses is not None and how.slope is not None:
             at_truth = true_p(p, label, here, how)
             if at_truth is None:
                 log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
-                factor = how.voxel.slope(-log_p.expm1(), -log_p)
+                factor = how.slope(-log_p.expm1(), -log_p)
             else:
-                factor = how.voxel.slope(1 - at_truth, -at_truth.log())
+                factor = how.slope(1 - at_truth, -at_truth.log())
         g = truth(p, label, here, how, work[1])
         if of_losses is not None:
             fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
@@ -243,7 +254,7 @@ def _slope(
     more = []
     if g.is_floating_point():
         for f, v in zip(how.terms, of_more, strict=False):
-            more.append(weighted(_derivative(f, p, g).mul_(v), weights))
+            more.append(weighted(derivative(f, p, g).mul_(v), weights))
         if how.cost is not None:
             more.append(how.cost.to(p.dtype).T @ (of_more[-1] * g))
         at_voxel = of_tp if also is None else of_truth(price[:, 1:2].to(p.dtype), g, how.joint).add_(also)
@@ -254,23 +265,15 @@ def _slope(
         if also is not None:
             gain += also
         for f, v in zip(how.terms, of_more, strict=False):
-            of_gain = (_derivative(f, at_truth, 1) - _derivative(f, at_truth, 0)) * v.expand_as(p).gather(1, g)
+            of_gain = (derivative(f, at_truth, 1) - derivative(f, at_truth, 0)) * v.expand_as(p).gather(1, g)
             gain += weighted(of_gain, weights)
-            more.append(weighted(_derivative(f, p, 0).mul_(v), weights))
+            more.append(weighted(derivative(f, p, 0).mul_(v), weights))
         if how.cost is not None:
             more.append(_prices(how.cost, g, p).mul_(of_more[-1].expand_as(p).gather(1, g)))
         out.copy_(of_p.expand_as(p)).scatter_add_(1, g, gain)
     for part_of_slope in more:
         out += part_of_slope
     return out
-
-
-def _derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:
-    if f.slope is not None:
-        return f.slope(p, g)
-    with torch.enable_grad():
-        leaf = p.detach().requires_grad_()
-        return torch.autograd.grad(f.value(leaf, g).sum(), leaf)[0]
 
 
 def _total(x: Block) -> Float[Tensor, "B C"]:

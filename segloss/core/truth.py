@@ -56,6 +56,11 @@ class How:
     voxel: VoxelLoss | None = None
     weights: Tensor | None = None
 
+    @property
+    def slope(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The derivative of the loss of a voxel with respect to its cross-entropy; None stands for 1."""
+        return None if self.voxel is None else self.voxel.slope
+
 
 CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce)
 
@@ -75,6 +80,15 @@ def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
         return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
 
     return VoxelLoss(value, slope)
+
+
+def derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:
+    """The derivative of a term with respect to p."""
+    if f.slope is not None:
+        return f.slope(p, g)
+    with torch.enable_grad():
+        leaf = p.detach().requires_grad_()
+        return torch.autograd.grad(f.value(leaf, g).sum(), leaf)[0]
 
 
 def truth(
