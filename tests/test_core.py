@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import segloss
 from segloss.core import (
     both_valid,
     difference,
@@ -108,6 +109,27 @@ def test_gradients_of_first_and_second_order(shape, dense):
 
     assert torch.autograd.gradcheck(function, logits)
     assert torch.autograd.gradgradcheck(function, logits)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6), (2, 2, 6), (2, 3, 6)], ids=str)
+@pytest.mark.parametrize("loss", [segloss.dice_loss, segloss.dice_ce_loss, segloss.focal_loss, segloss.combo_loss])
+def test_a_gradient_can_be_asked_for_again(shape, loss):
+    logits, target = sample(shape, dense=False)
+    value = loss(logits, target)
+    first = torch.autograd.grad(value, logits, retain_graph=True)[0].clone()
+    again = torch.autograd.grad(value, logits, retain_graph=True)[0]
+    torch.testing.assert_close(again, first)
+    (with_graph,) = torch.autograd.grad(loss(logits, target), logits, create_graph=True)
+    torch.testing.assert_close(with_graph, first)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6), (2, 2, 6), (2, 3, 6)], ids=str)
+def test_a_pass_without_a_gradient_gives_the_same(shape):
+    logits, target = sample(shape, dense=False)
+    with torch.no_grad():
+        value = segloss.dice_ce_loss(logits, target)
+    assert value.grad_fn is None
+    torch.testing.assert_close(value, segloss.dice_ce_loss(logits, target).detach())
 
 
 def log_truth(x: Tensor, target: Tensor, valid: Tensor, activation: str) -> Tensor:

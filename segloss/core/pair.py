@@ -24,11 +24,6 @@ def is_pair(logits: Block, labels: Tensor, how: How) -> bool:
     return how.activation == "softmax" and logits.shape[1] == 2 and not how.dense
 
 
-def pair_room(logits: Block) -> Block | None:
-    """The array of the gradient, in which a pass keeps what its backward needs; None where it has a shorter type."""
-    return torch.empty_like(logits) if logits.dtype == compute_dtype(logits.dtype) else None
-
-
 def pair_pass(
     logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
 ) -> tuple[Float[Tensor, "B S C"] | None, LogP | None, ByTruth | None]:
@@ -98,7 +93,10 @@ def pair_gradient(
         of_losses = (of_losses if how.joint else of_losses.transpose(1, 2).flip(2)) * sign
     for at, pair in _pairs(logits, labels, valid, how, room):
         images, weights = at[0], part(how.weights, at)
-        pair.look() if room is None else pair.recall()
+        if room is None:
+            pair.look()
+        elif how.slope is not None and not how.joint:
+            torch.neg(pair.error, out=pair.q).expm1_().neg_()
         slope = pair.free.zero_()
         if of_losses is not None:
             slope = weighted(pair.of_truth(of_losses[images], slope), weights)
@@ -151,7 +149,8 @@ class _Pair:
     """A block.
 
     `g` is the truth of both, zero where ignored, `q` the probability of the wrong one and `error` its logit; `free` is
-    an array to work in.
+    an array to work in. Of the room, two classes take the first half for `error` and the last for `q`; one channel has
+    space for `error` alone, where a slope needs it, or for `q`.
     """
 
     def __init__(
@@ -160,14 +159,12 @@ class _Pair:
         self.logits, self.valid, self.joint = logits, valid, how.joint
         self.g, self.background, self.foreground, self.free = work.g, work.background, work.foreground, work.free
         self.error, self.q = work.error, work.q
-        self.recalls = room is not None and not how.joint and how.slope is not None
-        if room is not None and how.joint:
-            first, self.q = room.tensor_split(2, 1)
-            self.error = work.error if how.slope is None else first
-        elif self.recalls:
-            self.error = room
-        elif room is not None:
-            self.q = room
+        if room is not None:
+            first, last = room.tensor_split(2, 1) if how.joint else (room, room)
+            if how.slope is not None:
+                self.error = first
+            if how.slope is None or how.joint:
+                self.q = last
         torch.sub(1, truth(self.q, labels, None, how, self.foreground), out=self.background)
         if valid is not None:
             kept(self.g, valid.unsqueeze(1), in_place=True)
@@ -183,11 +180,6 @@ class _Pair:
         margin = kept(margin, self.valid)
         torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
         torch.sigmoid(self.error, out=self.q)
-
-    def recall(self) -> None:
-        """Find in the room what was kept there."""
-        if self.recalls:
-            torch.neg(self.error, out=self.q).expm1_().neg_()
 
     def cross_entropy_(self) -> Shaped[Tensor, "B K N"]:
         """The cross-entropy of every voxel, written over `error`."""

@@ -1,7 +1,8 @@
 """One pass over the logits: class sums, and the log-probability of the truth at every voxel.
 
-The pass goes block by block, and its gradient recomputes each block, so that nothing of the size of the logits is kept
-between the two, and class indices are never spread into a one-hot map of the image.
+The pass goes block by block. What its gradient needs is kept in the array of that gradient, or recomputed block by
+block, so that nothing else of the size of the logits is needed, and class indices are never spread into a one-hot map
+of the image.
 """
 
 from dataclasses import replace
@@ -16,7 +17,7 @@ from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth, true_p
 from segloss.core.masks import true_mask
-from segloss.core.pair import is_pair, pair_gradient, pair_pass, pair_room
+from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
 from segloss.core.truth import How, Terms, VoxelLoss, derivative, truth
@@ -75,10 +76,7 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
         with torch.autocast(x.logits.device.type, enabled=False):
             if torch.compiler.is_compiling():
                 return _plain(x.logits, x.labels, x.valid, how)
-            room = None
-            if torch.is_grad_enabled() and x.logits.requires_grad and is_pair(x.logits, x.labels, how):
-                room = pair_room(x.logits)
-            return _Pass.apply(x.logits, x.labels, x.valid, how, room)
+            return _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
 
     if how.terms or how.cost is not None or how.weights is not None or not is_sharing():
         return run(how)
@@ -91,6 +89,16 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
     loss = kept(pointwise(lambda log_p: f.value(-log_p.expm1(), -log_p), log_p), x.valid)
     g = kept(x.labels.long(), x.valid) if how.joint else true_mask(x).to(loss.dtype)
     return sums, log_p, by_truth(loss, g, how.joint, classes)
+
+
+def _room(x: Inputs, how: How) -> Block | None:
+    """The array of the gradient, in which a pass keeps what its backward needs, if there is to be one.
+
+    Not where the logits are of a shorter type than p, nor where a pass needs no p.
+    """
+    wanted = torch.is_grad_enabled() and x.logits.requires_grad and how.activation != "none"
+    fits = x.logits.dtype == compute_dtype(x.logits.dtype) and (how.sums or is_pair(x.logits, x.labels, how))
+    return torch.empty_like(x.logits) if wanted and fits else None
 
 
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
@@ -136,6 +144,8 @@ class _Pass(Function):
             else:
                 p = predicted(logits[at], here, how.activation, work)
                 likely = p
+                if room is not None:
+                    room[at] = p
                 if log_p is not None or losses is not None:
                     at_truth, x = true_p(p, label, here, how), work[how.activation != "none"]
                     likely = log_p_of(x, p, label, here, how) if at_truth is None else at_truth.log()
@@ -167,11 +177,11 @@ class _Pass(Function):
             return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None, None
 
         with torch.autocast(logits.device.type, enabled=False):
+            room, ctx.room = ctx.room, None
             if is_pair(logits, labels, how):
-                room, ctx.room = ctx.room, None
                 gradient = pair_gradient(logits, labels, valid, how, room, *prices)
             else:
-                gradient = _gradient(logits, labels, valid, how, *prices)
+                gradient = _gradient(logits, labels, valid, how, room, *prices)
             return gradient, None, None, None, None
 
 
@@ -180,21 +190,24 @@ def _gradient(
     labels: Tensor,
     valid: Tensor | None,
     how: How,
+    room: Block | None,
     of_sums: Tensor | None,
     of_log_p: Tensor | None,
     of_losses: Tensor | None,
 ) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass."""
-    gradient = torch.empty_like(logits)
+    """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
+    gradient = torch.empty_like(logits) if room is None else room
     for at, work in blocks(logits):
         here, label, weights, out = part(valid, at), labels[at], part(how.weights, at), gradient[at]
         price = None if of_sums is None else of_sums[at[0]]
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
-        p = predicted(logits[at], here, how.activation, work)
+        p = predicted(logits[at], here, how.activation, work) if room is None else put(room[at], work[0].dtype, work[0])
         factor = at_truth = None
         if of_losses is not None and how.slope is not None:
             at_truth = true_p(p, label, here, how)
             if at_truth is None:
+                if room is not None:
+                    kept(put(logits[at], p.dtype, work[how.activation != "none"]), here, in_place=True)
                 log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
                 factor = how.slope(-log_p.expm1(), -log_p)
             else:
