@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.balance import Balance, balance_of, prices_of
-from segloss.core.blocks import weighted
+from segloss.core.blocks import kept, weighted
 from segloss.core.distributed import all_sum
 from segloss.core.inputs import (
     ClassWeight,
@@ -81,7 +81,7 @@ def over_truths(
     The mean is that of `over_voxels`, and divides neither by the prices nor by the weights.
     """
     if reduction == "none":
-        loss = pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x))
+        loss = kept(pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x)), x.valid)
         balance = balance_of(alpha, x)
         return over_voxels(weighted(loss if balance is None else balance * loss, weights), x, reduction)
     price = prices_of(alpha, x)

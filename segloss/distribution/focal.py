@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from segloss.core import (
     Activation,
@@ -12,15 +13,13 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
-    balance_of,
+    VoxelLoss,
     check_reduction,
     focused,
     not_negative,
     over_truths,
-    over_voxels,
     positive,
     prepare,
-    true_mask,
 )
 
 
@@ -118,11 +117,12 @@ def focal_star_loss(
     x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
     if logits.shape[1] > 1 and not x.dense:
         raise ValueError(f"target must be boolean (B, C, *S) where logits have {logits.shape[1]} channels")
-    balance = balance_of(alpha, x)
-    z = x.logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if x.valid is not None:
-        z = z.masked_fill(~x.valid, 0)
-    loss = F.softplus(-gamma * torch.where(true_mask(x), z, -z) - shift) / gamma
-    if x.valid is not None:
-        loss = loss.masked_fill(~x.valid, 0)
-    return over_voxels(loss if balance is None else balance * loss, x, reduction, group)
+
+    def wrongness(q: Tensor, ce: Tensor) -> Tensor:
+        return gamma * (q.clamp(min=torch.finfo(q.dtype).tiny).log() + ce) - shift
+
+    star = VoxelLoss(
+        value=lambda q, ce: F.softplus(wrongness(q, ce)) / gamma,
+        slope=lambda q, ce: wrongness(q, ce).sigmoid() / q.clamp(min=torch.finfo(q.dtype).tiny),
+    )
+    return over_truths(star, x, alpha, reduction, group)
