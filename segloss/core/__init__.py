@@ -82,6 +82,7 @@ from segloss.core.morphology import thinned as thinned
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
+from segloss.core.parts import image_part as image_part
 from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import truth_part as truth_part
 from segloss.core.parts import voxel_part as voxel_part
@@ -97,6 +98,7 @@ from segloss.core.reduce import mean_over_images as mean_over_images
 from segloss.core.reduce import mean_where_defined as mean_where_defined
 from segloss.core.reduce import over_classes as over_classes
 from segloss.core.reduce import over_images as over_images
+from segloss.core.reduce import over_total as over_total
 from segloss.core.reduce import over_truths as over_truths
 from segloss.core.reduce import over_voxels as over_voxels
 from segloss.core.reduce import ratio as ratio

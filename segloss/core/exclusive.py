@@ -1,17 +1,21 @@
 """Classes that exclude each other, as scores whose softmax is the prediction; and which of them are rare."""
 
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import kept
 from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare
-from segloss.core.overlap import Evidence
+from segloss.core.overlap import Evidence, evidence
+from segloss.core.parts import Part, class_part, voxel_part
 from segloss.core.pointwise import power
 from segloss.core.reduce import ratio
-from segloss.core.truth import Term
+from segloss.core.sums import count
+from segloss.core.truth import Term, VoxelLoss
 
 
 def exclusive(
@@ -54,13 +58,6 @@ def rare_classes(
     return chosen, ~chosen
 
 
-def with_margin(
-    x: Inputs, truth: Float[Tensor, "B C N"], margin: float, rare: Bool[Tensor, " C"]
-) -> Float[Tensor, "B C *S"]:
-    """Logits of which those of the truth are lowered by the margin, in rare classes."""
-    return x.spatial(x.logits - margin * truth * rare.view(-1, 1) if margin else x.logits)
-
-
 def focal_log(
     log_q: Float[Tensor, "B K N"], focal: Bool[Tensor, "..."], gamma: float, eps: float
 ) -> Float[Tensor, "B K N"]:
@@ -79,7 +76,46 @@ def focal_miss(gamma: float, eps: float) -> Term:
     return Term(lambda p, g: g * (1 - p) * power(1 - p + eps, gamma), slope)
 
 
-def focal_dice(e: Evidence, common: Bool[Tensor, " C"], smooth: float) -> Float[Tensor, "B C"]:
-    """The Dice loss whose false negatives have the focal factor, the last term, in common classes."""
-    missed = torch.where(common[-e.p.shape[1] :], e.terms[-1], e.fn)
+def margin_parts(
+    x: Inputs,
+    labels: Integer[Tensor, "B 1 N"],
+    counted: Bool[Tensor, "B 1 N"] | None,
+    rare: Bool[Tensor, " C"],
+    common: Bool[Tensor, " C"],
+    *,
+    gamma: float,
+    margin: float,
+    eps: float,
+    smooth: float,
+    **how: Any,
+) -> tuple[Part, Part, Evidence]:
+    """Cross-entropy and Dice with a margin for rare classes and a focal factor for common ones, and their sums.
+
+    They are those of the voxels that are `counted`; the mean of the first is over all that count in `x`. `how` is for
+    `evidence`.
+    """
+    e = evidence(
+        x.spatial(x.logits),
+        x.spatial(labels),
+        "softmax",
+        mask=None if counted is None else x.spatial(counted),
+        likelihood=True,
+        voxel=VoxelLoss(
+            value=lambda q, ce: q * power(q + eps, gamma),
+            slope=lambda q, ce: (1 - q) * (power(q + eps, gamma) + gamma * q * power(q + eps, gamma - 1)),
+        ),
+        lowered=margin * rare if margin else None,
+        **how,
+    )
+    e = replace(e, n=e.pooled(count(x)))
+    log = kept(focal_log(e.log_p, common[labels], gamma, eps), counted)
+    return voxel_part(log, e), class_part(focal_dice(e, e.by_truth[:, 0], common, smooth), e), e
+
+
+def focal_dice(
+    e: Evidence, missed: Float[Tensor, "B C"], common: Bool[Tensor, " C"], smooth: float
+) -> Float[Tensor, "B C"]:
+    """The Dice loss whose false negatives are those with the focal factor, `missed`, in common classes."""
+    missed, common = (it[..., -e.p.shape[1] :] for it in (missed, common))
+    missed = torch.where(common, missed, e.fn)
     return ratio(e.fp + missed + smooth, e.p + e.g + smooth, empty=0.0)

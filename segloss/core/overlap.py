@@ -7,7 +7,7 @@ which, and how the losses of images and classes are to be reduced.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -89,6 +89,13 @@ class Evidence:
             raise ValueError("likelihood=True gives the log-probabilities")
         return self.likelihood
 
+    @property
+    def by_truth(self) -> ByTruth:
+        """The sums of a loss over the voxels of each truth."""
+        if self.losses is None:
+            raise ValueError("voxel=f gives the losses by truth")
+        return self.losses
+
     def pooled(self, of_images: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "B ..."]:
         """Sums of images, added up over the batch where the class sums are."""
         return _pooled(of_images, self.ranks) if self.batch else of_images
@@ -112,6 +119,8 @@ def evidence(
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
     weights: WeightMap | None = None,
+    lowered: Float[Tensor, " C"] | None = None,
+    known: Bool[Tensor, "B C"] | None = None,
     soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
@@ -119,7 +128,7 @@ def evidence(
     The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
-    `likelihood`, `voxel` and `soft=False` refuse soft labels.
+    `lowered` and `known` are those of `class_sums`. `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -134,7 +143,8 @@ def evidence(
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
     flat = None if weights is None else flat_weight_map(weights, x)
-    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel, weights=flat)
+    change = {"lowered": lowered, "known": known}
+    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel, weights=flat, **change)
     n = count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)

@@ -21,7 +21,8 @@ def is_pair(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of this module."""
     if how.activation == "sigmoid":
         return not labels.is_floating_point() and not how.terms
-    return how.activation == "softmax" and logits.shape[1] == 2 and not how.dense
+    plain = not how.dense and how.known is None
+    return plain and how.activation == "softmax" and logits.shape[1] == 2
 
 
 def pair_pass(
@@ -156,7 +157,7 @@ class _Pair:
     def __init__(
         self, logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None, work: _Work
     ) -> None:
-        self.logits, self.valid, self.joint = logits, valid, how.joint
+        self.logits, self.valid, self.joint, self.lowered = logits, valid, how.joint, how.lowered
         self.g, self.background, self.foreground, self.free = work.g, work.background, work.foreground, work.free
         self.error, self.q = work.error, work.q
         if room is not None:
@@ -179,6 +180,8 @@ class _Pair:
             margin = self.logits.to(self.q.dtype)
         margin = kept(margin, self.valid)
         torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
+        if self.lowered is not None:
+            self.error.add_(self.of_truth(self.lowered.to(margin.dtype).view(1, 1, 2)))
         torch.sigmoid(self.error, out=self.q)
 
     def cross_entropy_(self) -> Shaped[Tensor, "B K N"]:

@@ -18,13 +18,10 @@ from segloss.core.inputs import (
     Mask,
     Reduction,
     can_look_at,
-    class_range,
-    prepare,
 )
-from segloss.core.masks import soft_masks
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
-from segloss.core.truth import CROSS_ENTROPY
+from segloss.core.truth import CROSS_ENTROPY, Term, Terms
 
 Annotated = Bool[Tensor, "B C"] | Collection[int] | Sequence[Collection[int]]
 
@@ -50,13 +47,10 @@ class Partial:
         """Whether a class is not annotated."""
         return ~self.known.all(1)
 
-    def merged(self) -> Float[Tensor, "B C *S"]:
-        """Logits under whose softmax the background has the probability of all that it stands for, together."""
-        known = self._of_voxels(self.known)
-        others = ~known
-        others[:, 0] = True
-        background = self.scores.masked_fill(~others, -torch.inf).logsumexp(1, keepdim=True)
-        return torch.cat([background, self.scores[:, 1:].masked_fill(~known[:, 1:], -torch.inf)], 1)
+    @property
+    def merges(self) -> Bool[Tensor, "B C"] | None:
+        """What is `known`, where the background may stand for more than itself; of two classes it does not."""
+        return self.known if self.known.shape[1] > 2 else None
 
     def excluded(self) -> Bool[Tensor, "B C *S"]:
         """Where a class is known not to be: outside its own region if it is annotated, else within those that are."""
@@ -74,7 +68,7 @@ class Partial:
     ) -> Evidence:
         """Sums, and cross-entropy by truth, of the merged classes."""
         return evidence(
-            self.merged(),
+            self.scores,
             self.labels,
             "softmax",
             include_background,
@@ -83,13 +77,20 @@ class Partial:
             group=group,
             reduction=reduction,
             voxel=CROSS_ENTROPY,
+            known=self.merges,
         )
 
-    def excluded_dice(
-        self, smooth: float, include_background: bool, batch: bool, group: ProcessGroup | None, reduction: Reduction
-    ) -> tuple[Float[Tensor, "B C"], Evidence]:
-        """The overlap of each class with where it is excluded, 0 where nothing counts, and the sums it is made of."""
-        e = evidence(
+    def excluded_evidence(
+        self,
+        include_background: bool,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
+        *,
+        terms: Terms = (),
+    ) -> Evidence:
+        """Sums of each class and of where it is excluded."""
+        return evidence(
             self.scores,
             self.excluded(),
             "softmax",
@@ -98,17 +99,21 @@ class Partial:
             batch=batch,
             group=group,
             reduction=reduction,
+            terms=terms,
         )
-        return ratio(2 * e.tp + smooth, e.p + e.g + smooth, empty=0.0) * (e.n > 0), e
-
-    def excluded_log(self, smooth: float, include_background: bool) -> Float[Tensor, "B 1 N"]:
-        """The logarithm of what each class is given where it is excluded, summed over classes; 0 where ignored."""
-        p, excluded = soft_masks(prepare(self.scores, self.excluded(), activation="softmax", mask=self.mask))
-        first = class_range(self.scores, include_background).start
-        return ((p + smooth).log() * excluded)[:, first:].sum(1, keepdim=True)
 
     def _of_voxels(self, x: Tensor) -> Tensor:
         return x.view(*x.shape, *[1] * (self.scores.ndim - 2))
+
+
+def excluded_dice(e: Evidence, smooth: float) -> Float[Tensor, "B C"]:
+    """The overlap of each class with where it is excluded, 0 where nothing counts."""
+    return ratio(2 * e.tp + smooth, e.p + e.g + smooth, empty=0.0) * (e.n > 0)
+
+
+def excluded_log(smooth: float) -> Term:
+    """The logarithm of what a class is given where it is excluded."""
+    return Term(lambda p, g: g * (p + smooth).log(), lambda p, g: g / (p + smooth))
 
 
 def partial_labels(

@@ -51,6 +51,11 @@ def voxel_part(
     return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)) + also, size, e)
 
 
+def image_part(total: Float[Tensor, " B"], e: Evidence) -> Part:
+    """`voxel_part` of losses that are added up already, over the voxels of each image."""
+    return _mean(total, e.n[:, 0], e)
+
+
 def truth_part(
     e: Evidence,
     *,
@@ -62,9 +67,7 @@ def truth_part(
 
     The mean is weighted by the class, or by the channel; with `add` channels are added up, and weights not divided out.
     """
-    if e.losses is None:
-        raise ValueError("voxel=f gives the losses by truth")
-    losses, size = e.losses, e.n[:, 0] * (1 if add else e.inputs.outputs)
+    losses, size = e.by_truth, e.n[:, 0] * (1 if add else e.inputs.outputs)
     if price is not None:
         losses = losses * price
     if weight is not None:

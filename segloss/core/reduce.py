@@ -62,9 +62,16 @@ def over_voxels(
     if reduction == "none":
         loss = x.spatial(loss).to(x.logits.dtype)
         return loss.squeeze(1) if loss.shape[1] == 1 else loss
-    total = all_sum(loss.sum(dtype=sum_dtype(loss.device)), group)
+    return over_total(loss.sum(dtype=sum_dtype(loss.device)), loss.shape[1], x, reduction, group)
+
+
+def over_total(
+    total: Float[Tensor, ""], outputs: int, x: Inputs, reduction: Reduction, group: ProcessGroup | None = None
+) -> Value:
+    """Reduce losses of voxels that are added up already, so many of them at a voxel."""
+    total = all_sum(total, group)
     if reduction == "mean":
-        total = ratio(total, all_sum(count(x).sum() * loss.shape[1], group), empty=0.0)
+        total = ratio(total, all_sum(count(x).sum() * outputs, group), empty=0.0)
     return total.to(x.logits.dtype)
 
 
@@ -86,10 +93,7 @@ def over_truths(
         return over_voxels(weighted(loss if balance is None else balance * loss, weights), x, reduction)
     price = prices_of(alpha, x)
     losses = voxel_sums(x, voxel, weights)
-    total = all_sum((losses if price is None else losses * price).sum(), group)
-    if reduction == "mean":
-        total = ratio(total, all_sum(count(x).sum() * x.outputs, group), empty=0.0)
-    return total.to(x.logits.dtype)
+    return over_total((losses if price is None else losses * price).sum(), x.outputs, x, reduction, group)
 
 
 def mean_over_classes(

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, put, weighted
+from segloss.core.blocks import At, Block, blocks, chain, kept, part, predicted, put, weighted
+from segloss.core.change import lowered, merged, merged_logits, shares, spread
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, likelihood_slope, log_p_alone, log_p_of, of_truth, true_p
 from segloss.core.masks import true_mask
@@ -41,21 +42,25 @@ def class_sums(
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
     weights: Float[Tensor, "B 1 N"] | None = None,
+    lowered: Float[Tensor, " C"] | None = None,
+    known: Bool[Tensor, "B C"] | None = None,
 ) -> tuple[Float[Tensor, "B K C"], LogP | None, ByTruth | None]:
     """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class.
 
     With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`. With `voxel` so
-    do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses.
+    do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses. `lowered` is
+    taken off the logit of the truth, by its class. The background stands for all classes that are not `known`, too.
     """
-    return _run(x, _how(x, terms=terms, cost=cost, likelihood=likelihood, voxel=voxel, weights=weights))
+    wanted = {"terms": terms, "cost": cost, "likelihood": likelihood, "voxel": voxel}
+    return _run(x, _how(x, weights=weights, lowered=lowered, known=known, **wanted))
 
 
-def log_likelihood(x: Inputs) -> LogP:
-    """The log-probability of the truth at every voxel, 0 where ignored.
+def log_likelihood(x: Inputs, known: Bool[Tensor, "B C"] | None = None) -> LogP:
+    """The log-probability of the truth at every voxel, 0 where ignored; `known` as in `class_sums`.
 
     Under softmax that of the true class, (B, 1, N); under sigmoid that of each channel's own yes or no, (B, C, N).
     """
-    return _run(x, _how(x, sums=False, likelihood=True))[1]
+    return _run(x, _how(x, sums=False, likelihood=True, known=known))[1]
 
 
 def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | None = None) -> ByTruth:
@@ -78,7 +83,8 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
                 return _plain(x.logits, x.labels, x.valid, how)
             return _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
 
-    if how.terms or how.cost is not None or how.weights is not None or not is_sharing():
+    alone = how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
+    if alone or not is_sharing():
         return run(how)
     hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
     common = replace(how, sums=True, likelihood=hard, voxel=None)
@@ -104,8 +110,12 @@ def _room(x: Inputs, how: How) -> Block | None:
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
     """The pass in one block and in plain operations, for compilers and for second derivatives."""
     x = kept(logits.to(compute_dtype(logits.dtype)), valid)
-    p = predicted(logits, valid, how.activation)
-    g = truth(p, labels, valid, how)
+    g = truth(x, labels, valid, how)
+    if how.known is not None:
+        x = merged_logits(x, how.known)
+    if how.lowered is not None:
+        x = lowered(x, g, how.lowered)
+    p = predicted(x, valid, how.activation)
     sums = _sums(p, g, valid, how, how.weights) if how.sums else None
     if not how.likelihood and how.voxel is None:
         return sums, None, None
@@ -137,18 +147,20 @@ class _Pass(Function):
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
             here, label, weights = part(valid, at), labels[at], part(how.weights, at)
-            at_truth = None
-            if how.activation == "softmax" and how.joint and not how.sums:
-                p = x = kept(put(logits[at], dtype, work[1]), here, in_place=True)
+            scores, known, at_truth = _scores(logits, labels, valid, how, at), _known(how, at), None
+            if how.activation == "softmax" and how.joint and not how.sums and known is None:
+                p = x = kept(put(scores, dtype, work[1]), here, in_place=True)
                 likely = log_p_alone(x, label, here, work[0])
             else:
-                p = predicted(logits[at], here, how.activation, work)
+                p = predicted(scores, here, how.activation, work)
                 likely = p
                 if room is not None:
                     room[at] = p
+                if known is not None:
+                    p = merged(p, known)
                 if log_p is not None or losses is not None:
-                    at_truth, x = true_p(p, label, here, how), work[how.activation != "none"]
-                    likely = log_p_of(x, p, label, here, how) if at_truth is None else at_truth.log()
+                    at_truth = true_p(p, label, here, how)
+                    likely = _log_p(scores, p, label, here, how, known) if at_truth is None else at_truth.log()
             if log_p is not None:
                 log_p[at] = likely
             g = truth(p, label, here, how, work[1])
@@ -199,33 +211,60 @@ def _gradient(
     gradient = torch.empty_like(logits) if room is None else room
     for at, work in blocks(logits):
         here, label, weights, out = part(valid, at), labels[at], part(how.weights, at), gradient[at]
+        known = _known(how, at)
         price = None if of_sums is None else of_sums[at[0]]
         rise = None if of_log_p is None else kept(of_log_p[at].to(work[0].dtype), here)
-        p = predicted(logits[at], here, how.activation, work) if room is None else put(room[at], work[0].dtype, work[0])
+        if room is None:
+            p = predicted(_scores(logits, labels, valid, how, at), here, how.activation, work)
+        else:
+            p = put(room[at], work[0].dtype, work[0])
+        q = p if known is None else merged(p, known)
         factor = at_truth = None
+        if (of_losses is not None and how.slope is not None) or known is not None:
+            at_truth = true_p(q, label, here, how)
         if of_losses is not None and how.slope is not None:
-            at_truth = true_p(p, label, here, how)
             if at_truth is None:
-                if room is not None:
-                    kept(put(logits[at], p.dtype, work[how.activation != "none"]), here, in_place=True)
-                log_p = log_p_of(work[how.activation != "none"], p, label, here, how)
+                log_p = _log_p(_scores(logits, labels, valid, how, at), q, label, here, how, known)
                 factor = how.slope(-log_p.expm1(), -log_p)
             else:
                 factor = how.slope(1 - at_truth, -at_truth.log())
-        g = truth(p, label, here, how, work[1])
+        g = truth(q, label, here, how, work[1])
         if of_losses is not None:
             fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
             fall = weighted(fall if factor is None else fall.mul_(factor), weights)
             fall = kept(fall, here, in_place=True)
             rise = fall.neg_() if rise is None else rise - fall
+        if price is None and known is not None and at_truth is not None:
+            price = p.new_zeros(p.shape[0], 3, p.shape[1])
         if price is not None:
             also = None if rise is None or at_truth is None else rise / at_truth
-            chain(out, _slope(p, g, how, weights, price, also, work[1]), p, here, how.activation)
+            slope = _slope(q, g, how, weights, price, also, work[1])
+            chain(out, slope if known is None else spread(slope, known), p, here, how.activation)
         if rise is not None and (price is None or at_truth is None):
             g = g if price is None else truth(p, label, here, how, work[1])
+            g = g if known is None else shares(kept(_scores(logits, labels, valid, how, at), here), g, known)
             slope = likelihood_slope(p, g, rise, how.activation)
             out.copy_(slope) if price is None else out.add_(slope)
     return gradient
+
+
+def _scores(logits: Block, labels: Tensor, valid: Tensor | None, how: How, at: At) -> Block:
+    """The logits of a block, less a margin if there is one."""
+    if how.lowered is None:
+        return logits[at]
+    x, here = logits[at].to(compute_dtype(logits.dtype)), part(valid, at)
+    return lowered(x, truth(x, labels[at], here, how), how.lowered)
+
+
+def _known(how: How, at: At) -> Tensor | None:
+    """Which classes the images of a block know, where others are merged."""
+    return None if how.known is None else how.known[at[0]]
+
+
+def _log_p(scores: Block, p: Block, label: Tensor, valid: Tensor | None, how: How, known: Tensor | None) -> LogP:
+    """The log-probability of the truth in a block, from logits where p is too small."""
+    x = kept(scores.to(p.dtype), valid)
+    return log_p_of(x if known is None else merged_logits(x, known), p, label, valid, how)
 
 
 def _sums(p: Block, g: Tensor, valid: Tensor | None, how: How, weights: Tensor | None) -> Float[Tensor, "B K C"]:

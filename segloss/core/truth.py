@@ -55,6 +55,8 @@ class How:
     likelihood: bool = False
     voxel: VoxelLoss | None = None
     weights: Tensor | None = None
+    lowered: Tensor | None = None
+    known: Tensor | None = None
 
     @property
     def slope(self) -> Callable[[Tensor, Tensor], Tensor] | None:

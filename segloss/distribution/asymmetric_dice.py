@@ -17,11 +17,10 @@ from segloss.core import (
     not_negative,
     over_parts,
     ratio,
-    true_mask,
     voxel_part,
 )
 from segloss.core.blocks import kept
-from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, rare_classes, with_margin
+from segloss.core.exclusive import exclusive, focal_log, margin_parts, rare_classes
 
 
 def asymmetric_ce_dice_loss(
@@ -80,22 +79,21 @@ def asymmetric_ce_dice_loss(
     """
     not_negative(gamma=gamma, margin=margin, ce_weight=ce_weight, dice_weight=dice_weight, eps=eps, smooth=smooth)
     x = exclusive(logits, target, activation, ignore_index, mask)
-    is_rare, is_common = rare_classes(rare, asymmetric, x)
-    e = evidence(
-        with_margin(x, true_mask(x), margin, is_rare),
-        x.spatial(x.labels),
-        "softmax",
-        include_background,
-        mask=None if x.valid is None else x.spatial(x.valid),
+    ce, dice, e = margin_parts(
+        x,
+        x.labels,
+        x.valid,
+        *rare_classes(rare, asymmetric, x),
+        gamma=gamma,
+        margin=margin,
+        eps=eps,
+        smooth=smooth,
+        include_background=include_background,
         batch=batch,
         group=group,
         reduction=reduction,
-        terms=(focal_miss(gamma, eps),),
-        likelihood=True,
     )
-    log = kept(focal_log(e.log_p, is_common[x.labels], gamma, eps), x.valid)
-    loss = ce_weight * voxel_part(log, e) + dice_weight * class_part(focal_dice(e, is_common, smooth), e)
-    return over_parts(loss, e).to(logits.dtype)
+    return over_parts(ce_weight * ce + dice_weight * dice, e).to(logits.dtype)
 
 
 def asymmetric_adversarial_loss(

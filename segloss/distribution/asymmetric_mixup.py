@@ -17,7 +17,6 @@ from segloss.core import (
     Value,
     can_look_at,
     class_part,
-    count,
     evidence,
     not_negative,
     over_parts,
@@ -25,7 +24,8 @@ from segloss.core import (
     voxel_part,
 )
 from segloss.core.blocks import kept
-from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, rare_classes, with_margin
+from segloss.core.change import lowered
+from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, margin_parts, rare_classes
 
 
 def asymmetric_mixup_loss(
@@ -98,32 +98,30 @@ def asymmetric_mixup_loss(
 
     valid = first.valid if second.valid is None else second.valid & (first.valid if first.valid is not None else True)
     x = replace(first, logits=kept(first.logits, valid), valid=valid)
-    counted = torch.ones_like(x.labels, dtype=torch.bool) if valid is None else valid
+    numbers = {"gamma": gamma, "margin": margin, "eps": eps, "smooth": smooth}
+    how = {"include_background": include_background, "batch": batch, "group": group, "reduction": reduction}
     if asymmetric:
         one, other = first.labels, second.labels
         kept_one = torch.where(is_rare[other] & (part < 1 - mixup_margin), other, one)
         kept_other = torch.where(is_rare[one] & (1 - part < 1 - mixup_margin), one, other)
-        counted = counted & (kept_one == kept_other)
-        truth = true_mask(replace(x, labels=kept_one, valid=counted)).to(x.logits.dtype)
-    else:
-        one, other = (true_mask(replace(v, valid=valid)).to(x.logits.dtype) for v in (first, second))
-        truth = torch.lerp(other, one, part.expand_as(one))
-    lowered = with_margin(x, truth, margin, is_rare)
+        counted = kept(kept_one == kept_other, valid)
+        ce, dice, e = margin_parts(x, kept_one, counted, is_rare, is_common, **numbers, **how)
+        return over_parts(ce + dice, e).to(logits.dtype)
+
+    one, other = (true_mask(replace(v, valid=valid)).to(x.logits.dtype) for v in (first, second))
+    truth = torch.lerp(other, one, part.expand_as(one))
+    scores = lowered(x.logits, truth, margin * is_rare)
     e = evidence(
-        lowered,
+        x.spatial(scores),
         x.spatial(truth),
         "softmax",
-        include_background,
-        mask=x.spatial(counted),
-        batch=batch,
-        group=group,
-        reduction=reduction,
+        mask=None if valid is None else x.spatial(valid),
         terms=(focal_miss(gamma, eps),),
+        **how,
     )
-    e = replace(e, n=e.pooled(count(x)))
-    log = focal_log(lowered.flatten(2).log_softmax(1), is_common.view(-1, 1), gamma, eps)
+    log = focal_log(scores.log_softmax(1), is_common.view(-1, 1), gamma, eps)
     ce = voxel_part((truth * log).sum(1, keepdim=True), e)
-    return over_parts(ce + class_part(focal_dice(e, is_common, smooth), e), e).to(logits.dtype)
+    return over_parts(ce + class_part(focal_dice(e, e.terms[-1], is_common, smooth), e), e).to(logits.dtype)
 
 
 def _share(share: float | Float[Tensor, " B"], logits: Tensor) -> Float[Tensor, "#B 1 1"]:

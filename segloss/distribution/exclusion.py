@@ -9,13 +9,16 @@ from segloss.core import (
     Reduction,
     Value,
     check_reduction,
+    class_range,
     not_negative,
     over_classes,
+    over_total,
     over_voxels,
     positive,
     prepare,
+    soft_masks,
 )
-from segloss.core.partial import Annotated, partial_labels
+from segloss.core.partial import Annotated, excluded_dice, excluded_log, partial_labels
 
 
 def exclusion_cross_entropy_loss(
@@ -63,8 +66,15 @@ def exclusion_cross_entropy_loss(
     positive(smooth=smooth)
     check_reduction(reduction)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    x = prepare(partial.scores, partial.labels, activation="softmax", mask=partial.mask)
-    return over_voxels(partial.excluded_log(smooth, include_background), x, reduction, group).to(logits.dtype)
+    log = excluded_log(smooth)
+    if reduction == "none":
+        x = prepare(partial.scores, partial.excluded(), activation="softmax", mask=partial.mask)
+        first = class_range(logits, include_background).start
+        loss = over_voxels(log.value(*soft_masks(x))[:, first:].sum(1, keepdim=True), x, reduction)
+    else:
+        e = partial.excluded_evidence(include_background, terms=(log,))
+        loss = over_total(e.terms[0].sum(), 1, e.inputs, reduction, group)
+    return loss.to(logits.dtype)
 
 
 def exclusion_dice_loss(
@@ -112,5 +122,5 @@ def exclusion_dice_loss(
     """
     not_negative(smooth=smooth)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    dice, e = partial.excluded_dice(smooth, include_background, batch, group, reduction)
-    return over_classes(dice, e).to(logits.dtype)
+    e = partial.excluded_evidence(include_background, batch, group, reduction)
+    return over_classes(excluded_dice(e, smooth), e).to(logits.dtype)

@@ -15,6 +15,7 @@ from segloss.core import (
     Value,
     check_reduction,
     class_part,
+    image_part,
     log_likelihood,
     not_negative,
     over_parts,
@@ -22,9 +23,8 @@ from segloss.core import (
     prepare,
     ratio,
     truth_part,
-    voxel_part,
 )
-from segloss.core.partial import Annotated, Partial, partial_labels
+from segloss.core.partial import Annotated, Partial, excluded_dice, excluded_log, partial_labels
 
 
 def marginal_cross_entropy_loss(
@@ -67,8 +67,8 @@ def marginal_cross_entropy_loss(
     """
     check_reduction(reduction)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    x = prepare(partial.merged(), partial.labels, activation="softmax", mask=partial.mask)
-    return over_voxels(-log_likelihood(x), x, reduction, group).to(logits.dtype)
+    x = prepare(partial.scores, partial.labels, activation="softmax", mask=partial.mask)
+    return over_voxels(-log_likelihood(x, partial.merges), x, reduction, group).to(logits.dtype)
 
 
 def marginal_dice_loss(
@@ -181,12 +181,13 @@ def marginal_exclusion_loss(
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
     e = partial.merged_evidence(include_background, batch, group, reduction)
     loss = ce_weight * truth_part(e) + dice_weight * _dice(e, partial, smooth)
-    some = replace(partial, mask=partial.mask_of_partial())
-    if exclusion_dice_weight:
-        apart, _ = some.excluded_dice(smooth, include_background, batch, group, reduction)
-        loss = loss + exclusion_dice_weight * class_part(apart.mean(1, keepdim=True), e)
-    if exclusion_ce_weight:
-        loss = loss + exclusion_ce_weight * voxel_part(some.excluded_log(1.0, include_background), e)
+    if exclusion_dice_weight or exclusion_ce_weight:
+        some = replace(partial, mask=partial.mask_of_partial())
+        terms = (excluded_log(1.0),) if exclusion_ce_weight else ()
+        apart = some.excluded_evidence(include_background, batch, group, reduction, terms=terms)
+        loss = loss + exclusion_dice_weight * class_part(excluded_dice(apart, smooth).mean(1, keepdim=True), e)
+        for log in apart.terms:
+            loss = loss + exclusion_ce_weight * image_part(log.sum(1), e)
     return over_parts(loss, e).to(logits.dtype)
 
 

@@ -1,0 +1,45 @@
+"""What is changed before the sums are taken: logits of the truth lowered by a margin, or classes merged."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core.blocks import Block
+
+
+def lowered(x: Block, g: Tensor, margin: Float[Tensor, " C"]) -> Block:
+    """Logits less the margin of the true class, of which `g` is the membership or the index."""
+    if g.is_floating_point():
+        return torch.addcmul(x, g, margin.to(x.dtype).view(-1, 1), value=-1)
+    return x.scatter_add(1, g, -margin.to(x.dtype)[g])
+
+
+def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:
+    """Probabilities where the background has those of all classes that are not known, which have none."""
+    others = ~known
+    others[:, 0] = True
+    background = torch.bmm(others.to(p.dtype).unsqueeze(1), p)
+    return torch.cat([background, p[:, 1:].masked_fill(~known[:, 1:, None], 0)], 1)
+
+
+def merged_logits(x: Block, known: Bool[Tensor, "B C"]) -> Block:
+    """Logits of which the softmax is `merged`."""
+    others = ~known
+    others[:, 0] = True
+    background = x.masked_fill(~others.unsqueeze(2), -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, x[:, 1:].masked_fill(~known[:, 1:, None], -torch.inf)], 1)
+
+
+def spread(slope: Block, known: Bool[Tensor, "B C"]) -> Block:
+    """The slope with respect to what was merged, from that with respect to `merged`."""
+    return torch.where(known.unsqueeze(2), slope, slope[:, :1])
+
+
+def shares(x: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:
+    """The part of each class in the probability of the truth, of which `g` is the membership or the index."""
+    if not g.is_floating_point():
+        g = torch.zeros_like(x).scatter(1, g, 1)
+    others = ~known.unsqueeze(2)
+    of_background = (x - merged_logits(x, known)[:, :1]).exp()
+    first = of_background[:, :1] * g[:, :1]
+    return torch.cat([first, torch.where(others, of_background * g[:, :1], g)[:, 1:]], 1)
