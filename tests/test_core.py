@@ -262,6 +262,61 @@ def test_a_probability_that_vanishes_has_its_cross_entropy():
     torch.testing.assert_close(logits.grad, torch.autograd.grad(loss, theirs)[0])
 
 
+KNOWN = {
+    3: torch.tensor([[True, True, False], [True, True, True]]),
+    40: torch.stack([torch.arange(40) % 3 == 0, torch.arange(40) < 20]),
+}
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("classes", KNOWN)
+@pytest.mark.parametrize("wanted", [{"sums": False, "likelihood": True}, {"likelihood": True, "voxel": focused(1.5)}])
+@pytest.mark.parametrize("safe", [likelihood.SAFE, 2.0], ids=["from p", "from logits"])
+def test_merged_classes_are_those_of_a_merged_softmax(classes, wanted, safe, monkeypatch):
+    monkeypatch.setattr(likelihood, "SAFE", safe)
+    logits, target = sample((2, classes, 9), dense=False)
+    known = KNOWN[classes]
+    target = target * known.gather(1, target)
+    mask = torch.rand(2, 1, 9) < 0.7
+    p = logits.softmax(1)
+    p = torch.cat([1 - (p * known.unsqueeze(2))[:, 1:].sum(1, keepdim=True), (p * known.unsqueeze(2))[:, 1:]], 1)
+    x, merged = prepare(logits, target, mask=mask), prepare(p, target, activation="none", mask=mask)
+    if "sums" in wanted:
+        ours, theirs = log_likelihood(x, known), log_likelihood(merged)
+    else:
+        ours, theirs = (
+            torch.cat([it.flatten() for it in class_sums(each, **wanted, **change)])
+            for each, change in ((x, {"known": known}), (merged, {}))
+        )
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+
+
+def test_merged_classes_that_vanish_have_a_gradient():
+    logits = torch.tensor([[[-200.0], [-201.0], [0.0]]], dtype=torch.float64, requires_grad=True)
+    x = prepare(logits, torch.zeros(1, 1, dtype=torch.long))
+    known = torch.tensor([[True, False, True]])
+    log_likelihood(x, known).sum().backward()
+    share = torch.sigmoid(torch.tensor(1.0, dtype=torch.float64))
+    torch.testing.assert_close(logits.grad[0, :, 0], torch.stack([share, 1 - share, -torch.ones_like(share)]))
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("margin", [0.5, 300.0], ids="margin {}".format)
+def test_a_margin_is_taken_off_the_logit_of_the_truth(classes, margin):
+    logits, target = sample((2, classes, 9), dense=False)
+    lowered = margin * torch.arange(classes) / classes
+    mask = torch.rand(2, 1, 9) < 0.7
+    one_hot = torch.nn.functional.one_hot(target, classes).movedim(-1, 1)
+    wanted = {"likelihood": True, "voxel": focused(1.5)}
+    ours = class_sums(prepare(logits, target, mask=mask), TERMS, lowered=lowered, **wanted)
+    theirs = class_sums(prepare(logits - one_hot * lowered.view(-1, 1), target, mask=mask), TERMS, **wanted)
+    ours, theirs = (torch.cat([it.flatten() for it in each]) for each in (ours, theirs))
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.5])
 @pytest.mark.parametrize("clamp", [0.0, 0.1])
 def test_slope_is_the_derivative_of_the_value(gamma, clamp):
@@ -283,8 +338,9 @@ def test_sums_of_short_types_are_taken_in_float32_or_better(dtype):
     assert short.grad.dtype == dtype
 
 
-def test_sums_do_not_depend_on_the_layout_of_memory():
-    logits, target = sample((2, 3, 6, 5), dense=False)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sums_do_not_depend_on_the_layout_of_memory(classes):
+    logits, target = sample((2, classes, 6, 5), dense=False)
     twisted = logits.detach().movedim(1, -1).contiguous().movedim(-1, 1).requires_grad_()
     for x in (twisted, logits.detach().transpose(2, 3).contiguous().transpose(2, 3).requires_grad_()):
         one, two = evidence(logits, target).tp, evidence(x, target).tp

@@ -1,6 +1,5 @@
 """The Lovász extension of the Jaccard loss: on probabilities, and on margins."""
 
-import sys
 from dataclasses import replace
 from typing import Literal
 
@@ -172,6 +171,7 @@ class _Extension:
         error: How wrong each voxel is; not negative.
         jump: By how much the Jaccard loss rises as each voxel joins the wrong ones, in decreasing order of error.
         inter: Room to work in.
+        rank: The places in that order, from 1.
     """
 
     def __init__(self, p: Float[Tensor, "B C N"], batch: bool) -> None:
@@ -179,23 +179,22 @@ class _Extension:
         shape = (1, images * voxels) if batch else (images, voxels)
         space = p.new_empty(5, *shape)
         self.error, self.jump, self.inter = space[2:]
+        self.rank = torch.arange(1, 1 + self.error.shape[1], dtype=p.dtype, device=p.device)
         self.order = space[:2].view(-1).view(torch.int64)[: images * voxels].view(shape)
 
     def sort(self) -> None:
         """Find the order of decreasing error.
 
-        On the CPU, error and place of a voxel are packed into one integer, so that NumPy's vectorised sort does the
-        work: the bits of floating numbers that are not negative sort as the numbers do.
+        On the CPU rows of float32 are sorted as the integers of their bits, which torch does by radix: the bits of
+        floating numbers that are not negative sort as the numbers do.
         """
         if not can_look_at(self.error) or self.error.dtype != torch.float32:
             self.order = self.error.sort(1, descending=True).indices
             return
-        halves = self.order.view(torch.int32).unflatten(1, (-1, 2)).unbind(2)
-        place, bits = halves if sys.byteorder == "little" else halves[::-1]
-        torch.bitwise_not(self.error.view(torch.int32), out=bits)
-        place.copy_(torch.arange(place.shape[1], dtype=torch.int32, out=self.inter.view(torch.int32)[0]))
-        self.order.numpy().sort(1)
-        self.order.bitwise_and_(2**32 - 1)
+        keys, values = self.inter.view(torch.int32), self.jump.view(torch.int32)
+        torch.sub(2**31 - 1, self.error.view(torch.int32), out=keys)
+        for row in zip(keys, values, self.order, strict=True):
+            torch.sort(row[0], out=row[1:])
 
     def value(self, truth: Bool[Tensor, "R N"]) -> Float[Tensor, " R"]:
         """The value, which leaves the jumps.
@@ -206,8 +205,8 @@ class _Extension:
         hit, inter, union = truth.gather(1, self.order), self.inter, self.jump
         size = torch.cumsum(hit, 1, dtype=inter.dtype, out=inter)[:, -1:].clone()
         inter.neg_().add_(size)
+        torch.add(self.rank, inter, out=union)
         miss = hit.logical_not_()
-        torch.cumsum(miss, 1, dtype=union.dtype, out=union).add_(size)
         inter /= union
         inter /= union.sub_(1)
         torch.where(miss, inter, union.add_(1).reciprocal_(), out=inter)
