@@ -110,6 +110,7 @@ from segloss.core.truth import SQUARES as SQUARES
 from segloss.core.truth import Term as Term
 from segloss.core.truth import VoxelLoss as VoxelLoss
 from segloss.core.truth import focused as focused
+from segloss.core.truth import together as together
 from segloss.core.weight_map import WeightMap as WeightMap
 from segloss.core.weight_map import flat_weight_map as flat_weight_map
 from segloss.core.windows import window_mean as window_mean

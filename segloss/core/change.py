@@ -18,8 +18,9 @@ def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:
     """Probabilities where the background has those of all classes that are not known, which have none."""
     others = ~known
     others[:, 0] = True
-    background = torch.bmm(others.to(p.dtype).unsqueeze(1), p)
-    return torch.cat([background, p[:, 1:].masked_fill(~known[:, 1:, None], 0)], 1)
+    merged = p.masked_fill(~known.unsqueeze(2), 0)
+    merged[:, :1] = torch.bmm(others.to(p.dtype).unsqueeze(1), p)
+    return merged
 
 
 def merged_logits(x: Block, known: Bool[Tensor, "B C"]) -> Block:

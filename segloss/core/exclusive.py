@@ -1,5 +1,6 @@
 """Classes that exclude each other, as scores whose softmax is the prediction; and which of them are rare."""
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,11 @@ from torch import Tensor
 from segloss.core.blocks import kept
 from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare
 from segloss.core.overlap import Evidence, evidence
-from segloss.core.parts import Part, class_part, voxel_part
+from segloss.core.parts import Part, class_part, image_part
 from segloss.core.pointwise import power
 from segloss.core.reduce import ratio
 from segloss.core.sums import count
-from segloss.core.truth import Term, VoxelLoss
+from segloss.core.truth import CROSS_ENTROPY, Term, VoxelLoss, together
 
 
 def exclusive(
@@ -66,6 +67,50 @@ def focal_log(
     return -log * torch.where(focal, power(eps - log_q.expm1(), gamma), 1.0)
 
 
+def log_loss(eps: float) -> VoxelLoss:
+    """Minus the logarithm of a probability."""
+    if not eps:
+        return CROSS_ENTROPY
+    return VoxelLoss(value=lambda q, ce: -(1 - q + eps).log(), slope=lambda q, ce: (1 - q) / (1 - q + eps))
+
+
+def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
+    """Minus the logarithm of a probability, with a focal factor."""
+    log = log_loss(eps)
+
+    def slope(q: Tensor, ce: Tensor) -> Tensor:
+        rise = gamma * power(q + eps, gamma - 1) * (1 - q) * log.value(q, ce)
+        factor = power(q + eps, gamma)
+        return rise + (factor if log.slope is None else factor * log.slope(q, ce))
+
+    return VoxelLoss(value=lambda q, ce: power(q + eps, gamma) * log.value(q, ce), slope=slope)
+
+
+def focal_miss_loss(gamma: float, eps: float) -> VoxelLoss:
+    """What is missing of a probability, with a focal factor."""
+    return VoxelLoss(
+        value=lambda q, ce: q * power(q + eps, gamma),
+        slope=lambda q, ce: (1 - q) * (power(q + eps, gamma) + gamma * q * power(q + eps, gamma - 1)),
+    )
+
+
+def with_margin(loss: VoxelLoss, margin: float) -> VoxelLoss:
+    """A loss of the probability whose logit is lowered by a margin."""
+    if not margin:
+        return loss
+    fall = math.expm1(-margin)
+
+    def lowered(q: Tensor, ce: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left = (1 - q) * fall
+        return q / (1 + left), ce + margin + left.log1p(), 1 + left
+
+    def slope(q: Tensor, ce: Tensor) -> Tensor:
+        q, ce, left = lowered(q, ce)
+        return left.reciprocal() if loss.slope is None else loss.slope(q, ce) / left
+
+    return VoxelLoss(value=lambda q, ce: loss.value(*lowered(q, ce)[:2]), slope=slope)
+
+
 def focal_miss(gamma: float, eps: float) -> Term:
     """False negatives with the focal factor, a term of a pass."""
 
@@ -99,17 +144,14 @@ def margin_parts(
         x.spatial(labels),
         "softmax",
         mask=None if counted is None else x.spatial(counted),
-        likelihood=True,
-        voxel=VoxelLoss(
-            value=lambda q, ce: q * power(q + eps, gamma),
-            slope=lambda q, ce: (1 - q) * (power(q + eps, gamma) + gamma * q * power(q + eps, gamma - 1)),
-        ),
+        voxel=together(log_loss(eps), focal_log_loss(gamma, eps), focal_miss_loss(gamma, eps)),
         lowered=margin * rare if margin else None,
         **how,
     )
     e = replace(e, n=e.pooled(count(x)))
-    log = kept(focal_log(e.log_p, common[labels], gamma, eps), counted)
-    return voxel_part(log, e), class_part(focal_dice(e, e.by_truth[:, 0], common, smooth), e), e
+    log, focal, missed = e.by_truth.unbind(1)
+    ce = image_part(torch.where(common, focal, log).sum(1), e)
+    return ce, class_part(focal_dice(e, missed, common, smooth), e), e
 
 
 def focal_dice(

@@ -69,8 +69,8 @@ def by_truth(loss: LogP, g: Truth, joint: bool, classes: int) -> ByTruth:
     """The sums over the voxels of each truth: of each class, or of the yes and of the no of each channel."""
     dtype = sum_dtype(loss.device)
     if not g.is_floating_point():
-        sums = loss.new_zeros(loss.shape[0], classes, dtype=dtype)
-        return sums.scatter_add(1, g[:, 0], loss[:, 0].to(dtype)).unsqueeze(1)
+        sums = loss.new_zeros(*loss.shape[:2], classes, dtype=dtype)
+        return sums.scatter_add(2, g.expand_as(loss), loss.to(dtype))
     if joint:
         return torch.einsum("bkn,bcn->bkc", loss, g).to(dtype)
     return torch.stack([torch.einsum("bcn,bcn->bc", loss, it).to(dtype) for it in (g, 1 - g)], 1)
@@ -79,7 +79,7 @@ def by_truth(loss: LogP, g: Truth, joint: bool, classes: int) -> ByTruth:
 def of_truth(price: ByTruth, g: Truth, joint: bool) -> LogP:
     """The price of every voxel, by its truth."""
     if not g.is_floating_point():
-        return price.gather(2, g)
+        return price.gather(2, g.expand(-1, price.shape[1], -1))
     if joint:
         return torch.einsum("bkc,bcn->bkn", price, g)
     yes, no = price.unsqueeze(-1).unbind(1)

@@ -33,8 +33,10 @@ def pair_pass(
     Errors are what is added up, not hits, so that a rare class comes out as exact as a common one.
     """
     choices = 1 if how.joint else logits.shape[1]
-    totals = logits.new_zeros(3 + len(how.terms), logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
-    size, missed, losses, *terms = totals.unbind()
+    totals = logits.new_zeros(2 + len(how.terms), logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
+    size, missed, *terms = totals.unbind()
+    number = how.voxel.losses if how.voxel is not None and how.joint else choices
+    losses = totals.new_zeros(logits.shape[0], number, 2)
     log_p = torch.empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
     for at, pair in _pairs(logits, labels, valid, how, room):
         images, weights = at[0], part(how.weights, at)
@@ -79,7 +81,7 @@ def pair_gradient(
     """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
     dtype = compute_dtype(logits.dtype)
     gradient = torch.empty_like(logits) if room is None else room
-    sign = logits.new_tensor([1, -1], dtype=dtype)
+    sign = 1 - 2 * torch.arange(2, dtype=dtype, device=logits.device)
     of_missed, of_terms = None, ()
     if of_sums is not None:
         of_sums = of_sums.to(dtype)
@@ -99,10 +101,12 @@ def pair_gradient(
         elif how.slope is not None and not how.joint:
             torch.neg(pair.error, out=pair.q).expm1_().neg_()
         slope = pair.free.zero_()
-        if of_losses is not None:
+        if of_losses is not None and how.slope is None:
             slope = weighted(pair.of_truth(of_losses[images], slope), weights)
-        if of_losses is not None and how.slope is not None:
-            slope.mul_(how.slope(pair.q, pair.cross_entropy_() if room is None else pair.error))
+        elif of_losses is not None and how.slope is not None:
+            factor = how.slope(pair.q, pair.cross_entropy_() if room is None else pair.error)
+            falls = pair.of_truth(of_losses[images]).mul_(factor)
+            slope = weighted(falls.sum(1, keepdim=True) if how.joint and falls.shape[1] > 1 else falls, weights)
         if of_missed is not None:
             right = torch.sub(1, pair.q, out=pair.error)
             of_q = pair.of_truth(of_missed[images])
@@ -189,7 +193,9 @@ class _Pair:
         return torch.ops.aten.softplus.out(self.error, out=self.error)
 
     def by_truth(self, x: Shaped[Tensor, "B K N"]) -> ByChoice:
-        """The sums over the voxels of each truth."""
+        """The sums over the voxels of each truth; of two classes K may be any number."""
+        if self.joint:
+            return torch.bmm(x, self.g[:, 0].transpose(1, 2))
         g = self.g.flatten(0, 1)
         return torch.bmm(g, x.reshape(g.shape[0], -1, 1)).view(*x.shape[:2], 2)
 

@@ -21,7 +21,7 @@ from segloss.core.inputs import (
 )
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
-from segloss.core.truth import CROSS_ENTROPY, Term, Terms
+from segloss.core.truth import Term, Terms, VoxelLoss
 
 Annotated = Bool[Tensor, "B C"] | Collection[int] | Sequence[Collection[int]]
 
@@ -64,9 +64,15 @@ class Partial:
         return here if self.mask is None else here & self.mask
 
     def merged_evidence(
-        self, include_background: bool, batch: bool, group: ProcessGroup | None, reduction: Reduction
+        self,
+        include_background: bool,
+        batch: bool,
+        group: ProcessGroup | None,
+        reduction: Reduction,
+        *,
+        voxel: VoxelLoss | None = None,
     ) -> Evidence:
-        """Sums, and cross-entropy by truth, of the merged classes."""
+        """Sums of the merged classes."""
         return evidence(
             self.scores,
             self.labels,
@@ -76,7 +82,7 @@ class Partial:
             batch=batch,
             group=group,
             reduction=reduction,
-            voxel=CROSS_ENTROPY,
+            voxel=voxel,
             known=self.merges,
         )
 

@@ -63,11 +63,15 @@ def log_likelihood(x: Inputs, known: Bool[Tensor, "B C"] | None = None) -> LogP:
     return _run(x, _how(x, sums=False, likelihood=True, known=known))[1]
 
 
-def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | None = None) -> ByTruth:
+def voxel_sums(
+    x: Inputs,
+    voxel: VoxelLoss,
+    weights: Float[Tensor, "B 1 N"] | None = None,
+) -> ByTruth:
     """The sums of a loss over the voxels of each truth, without a map of it.
 
-    Under softmax the sums are those of every true class, (B, 1, C); under sigmoid those of each channel's yes and no,
-    (B, 2, C).
+    Under softmax the sums are those of every true class, (B, 1, C), of K losses (B, K, C); under sigmoid those of each
+    channel's yes and no, (B, 2, C).
     """
     return _run(x, _how(x, sums=False, voxel=voxel, weights=weights))[2]
 
@@ -84,6 +88,7 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
             return _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
 
     alone = how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
+    alone = alone or (how.voxel is not None and how.voxel.losses > 1)
     if alone or not is_sharing():
         return run(how)
     hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
@@ -142,7 +147,7 @@ class _Pass(Function):
             return logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device))
 
         sums = zeros(3 + len(how.terms) + (how.cost is not None)) if how.sums else None
-        losses = zeros(1 if how.joint else 2) if how.voxel else None
+        losses = zeros(how.voxel.losses if how.joint else 2) if how.voxel else None
         dtype = compute_dtype(logits.dtype)
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         for at, work in blocks(logits):
@@ -209,6 +214,7 @@ def _gradient(
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
     gradient = torch.empty_like(logits) if room is None else room
+    priced = of_losses is not None or of_log_p is not None
     for at, work in blocks(logits):
         here, label, weights, out = part(valid, at), labels[at], part(how.weights, at), gradient[at]
         known = _known(how, at)
@@ -220,7 +226,7 @@ def _gradient(
             p = put(room[at], work[0].dtype, work[0])
         q = p if known is None else merged(p, known)
         factor = at_truth = None
-        if (of_losses is not None and how.slope is not None) or known is not None:
+        if (of_losses is not None and how.slope is not None) or (known is not None and priced):
             at_truth = true_p(q, label, here, how)
         if of_losses is not None and how.slope is not None:
             if at_truth is None:
@@ -231,7 +237,8 @@ def _gradient(
         g = truth(q, label, here, how, work[1])
         if of_losses is not None:
             fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
-            fall = weighted(fall if factor is None else fall.mul_(factor), weights)
+            fall = fall if factor is None else fall.mul_(factor)
+            fall = weighted(fall.sum(1, keepdim=True) if how.joint and fall.shape[1] > 1 else fall, weights)
             fall = kept(fall, here, in_place=True)
             rise = fall.neg_() if rise is None else rise - fall
         if price is None and known is not None and at_truth is not None:

@@ -35,11 +35,13 @@ SQUARES = Term(value=lambda p, g: p**2 + g**2, slope=lambda p, g: 2 * p)
 class VoxelLoss:
     """A loss f(q, ce) of the probability of the truth, 1 - q, and of its cross-entropy, ce = -log(1 - q).
 
-    `slope` is its derivative with respect to ce; None stands for 1.
+    `slope` is its derivative with respect to ce; None stands for 1. `losses` is how many there are along the second
+    axis: see `together`.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None = None
+    losses: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,15 @@ def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
         return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
 
     return VoxelLoss(value, slope)
+
+
+def together(*losses: VoxelLoss) -> VoxelLoss:
+    """Several losses, of classes that exclude each other."""
+
+    def slope(q: Tensor, ce: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(q) if f.slope is None else f.slope(q, ce) for f in losses], 1)
+
+    return VoxelLoss(lambda q, ce: torch.cat([f.value(q, ce) for f in losses], 1), slope, len(losses))
 
 
 def derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:

@@ -15,10 +15,13 @@ from segloss.core import (
     check_reduction,
     log_likelihood,
     not_negative,
+    over_total,
     over_voxels,
+    together,
+    voxel_sums,
 )
 from segloss.core.blocks import kept
-from segloss.core.exclusive import exclusive, focal_log, rare_classes
+from segloss.core.exclusive import exclusive, focal_log_loss, log_loss, rare_classes, with_margin
 
 
 def asymmetric_focal_margin_loss(
@@ -71,9 +74,14 @@ def asymmetric_focal_margin_loss(
     not_negative(gamma=gamma, margin=margin, eps=eps)
     check_reduction(reduction)
     x = exclusive(logits, target, activation, ignore_index, mask)
-    is_rare, is_common = rare_classes(rare, asymmetric, x)
-    lowered = (margin * is_rare.to(x.logits.dtype))[x.labels]
-    log_p = log_likelihood(x)
-    log_q = log_p - lowered - torch.log1p(log_p.exp() * torch.expm1(-lowered))
-    loss = kept(focal_log(log_q, is_common[x.labels], gamma, eps), x.valid)
-    return over_voxels(loss, x, reduction, group).to(logits.dtype)
+    _, is_common = rare_classes(rare, asymmetric, x)
+    rare_loss = with_margin(log_loss(eps), margin)
+    common_loss = with_margin(focal_log_loss(gamma, eps), 0.0 if asymmetric else margin)
+    if reduction == "none":
+        log_p = log_likelihood(x)
+        ours = (loss.value(-log_p.expm1(), -log_p) for loss in (common_loss, rare_loss))
+        loss = over_voxels(kept(torch.where(is_common[x.labels], *ours), x.valid), x, reduction)
+    else:
+        of_rare, of_common = voxel_sums(x, together(rare_loss, common_loss)).unbind(1)
+        loss = over_total(torch.where(is_common, of_common, of_rare).sum(), 1, x, reduction, group)
+    return loss.to(logits.dtype)

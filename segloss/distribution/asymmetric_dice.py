@@ -14,13 +14,13 @@ from segloss.core import (
     class_part,
     count,
     evidence,
+    image_part,
     not_negative,
     over_parts,
     ratio,
-    voxel_part,
 )
 from segloss.core.blocks import kept
-from segloss.core.exclusive import exclusive, focal_log, margin_parts, rare_classes
+from segloss.core.exclusive import exclusive, log_loss, margin_parts, rare_classes
 
 
 def asymmetric_ce_dice_loss(
@@ -156,9 +156,9 @@ def asymmetric_adversarial_loss(
         batch=batch,
         group=group,
         reduction=reduction,
-        likelihood=True,
+        voxel=log_loss(eps),
     )
     e = replace(e, n=e.pooled(count(x)))
-    log = kept(focal_log(e.log_p, counted, 0.0, eps), counted)
+    ce = image_part(e.by_truth[:, 0].sum(1), e)
     dice = 1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth)
-    return over_parts(voxel_part(log, e) + class_part(dice, e), e).to(logits.dtype)
+    return over_parts(ce + class_part(dice, e), e).to(logits.dtype)

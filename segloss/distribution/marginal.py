@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     Evidence,
     HardLabels,
@@ -179,7 +180,7 @@ def marginal_exclusion_loss(
         smooth=smooth,
     )
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    e = partial.merged_evidence(include_background, batch, group, reduction)
+    e = partial.merged_evidence(include_background, batch, group, reduction, voxel=CROSS_ENTROPY)
     loss = ce_weight * truth_part(e) + dice_weight * _dice(e, partial, smooth)
     if exclusion_dice_weight or exclusion_ce_weight:
         some = replace(partial, mask=partial.mask_of_partial())
