@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     HardLabels,
     Logits,
@@ -15,11 +16,10 @@ from segloss.core import (
     check_logits,
     class_part,
     evidence,
+    image_part,
     not_negative,
     over_parts,
     ratio,
-    true_mask,
-    voxel_part,
 )
 
 
@@ -87,13 +87,14 @@ def combo_loss(
     check_logits(logits)
     classes = logits.shape[1]
     how = activation, True, None, "smooth", ignore_index, mask, batch, group, reduction
-    e = evidence(
-        logits, target, *how, terms=(REJECTED,) if classes > 1 and activation != "sigmoid" else (), likelihood=True
-    )
-    if e.log_p.shape[1] < classes:
+    rejects = (REJECTED,) if classes > 1 and activation != "sigmoid" else ()
+    e = evidence(logits, target, *how, terms=rejects, voxel=CROSS_ENTROPY)
+    if e.inputs.is_joint:
         (rejected,) = e.terms
-        ce = voxel_part(-beta * e.log_p, e, channels=classes, also=-(1 - beta) * rejected.sum(1))
+        total = beta * e.by_truth[:, 0].sum(1) - (1 - beta) * rejected.sum(1)
     else:
-        ce = voxel_part(-torch.where(true_mask(e.inputs), beta, 1 - beta) * e.log_p, e)
+        yes, no = e.by_truth.unbind(1)
+        total = (beta * yes + (1 - beta) * no).sum(1)
+    ce = image_part(total / classes, e)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e, add=True)
     return over_parts(alpha * ce + (1 - alpha) * dice, e)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     HardLabels,
     Inputs,
@@ -16,13 +17,14 @@ from segloss.core import (
     Value,
     class_part,
     evidence,
-    log_likelihood,
+    image_part,
     not_negative,
     one_of,
     over_parts,
     positive,
     prepare,
-    voxel_part,
+    truth_part,
+    voxel_sums,
 )
 from segloss.core.inputs import compute_dtype
 
@@ -85,21 +87,21 @@ def label_marginal_loss(
     not_negative(ce_weight=ce_weight, marginal_weight=marginal_weight)
     common = {"ignore_index": ignore_index, "mask": mask, "group": group, "reduction": reduction}
     if temperature == 1:
-        e = evidence(logits, target, activation, **common, likelihood=True)
-        log_p = e.log_p
+        e = evidence(logits, target, activation, **common, voxel=CROSS_ENTROPY)
+        ce = truth_part(e)
     else:
         x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
         sharper, activation = _sharper(x, temperature)
         e = evidence(sharper, target, activation, **common)
-        log_p = log_likelihood(x)
+        ce = image_part(voxel_sums(x, CROSS_ENTROPY).sum((1, 2)) / x.outputs, e)
     if divergence == "l1":
         apart = class_part(((e.g - e.p) / (e.n + smooth)).abs(), e)
-    elif log_p.shape[1] == logits.shape[1]:
+    elif not e.inputs.is_joint:
         no = _divergence(e.n - e.g, (e.n - e.p).clamp(min=0), e.n, smooth)
         apart = class_part(_divergence(e.g, e.p, e.n, smooth) + no, e)
     else:
         apart = class_part(_divergence(e.g, e.p, e.n, smooth), e, add=True)
-    return over_parts(ce_weight * voxel_part(-log_p, e) + marginal_weight * apart, e).to(logits.dtype)
+    return over_parts(ce_weight * ce + marginal_weight * apart, e).to(logits.dtype)
 
 
 def _sharper(x: Inputs, temperature: float) -> tuple[Tensor, Literal["softmax", "sigmoid"]]:

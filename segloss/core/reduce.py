@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -82,17 +82,18 @@ def over_truths(
     reduction: Reduction,
     group: ProcessGroup | None = None,
     weights: Float[Tensor, "B 1 N"] | None = None,
+    known: Bool[Tensor, "B C"] | None = None,
 ) -> Value:
     """Reduce a loss of the probability of the truth, times the price of the truth and the weight of the voxel.
 
     The mean is that of `over_voxels`, and divides neither by the prices nor by the weights.
     """
     if reduction == "none":
-        loss = kept(pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x)), x.valid)
+        loss = kept(pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x, known)), x.valid)
         balance = balance_of(alpha, x)
         return over_voxels(weighted(loss if balance is None else balance * loss, weights), x, reduction)
     price = prices_of(alpha, x)
-    losses = voxel_sums(x, voxel, weights)
+    losses = voxel_sums(x, voxel, weights, known)
     return over_total((losses if price is None else losses * price).sum(), x.outputs, x, reduction, group)
 
 

@@ -67,13 +67,14 @@ def voxel_sums(
     x: Inputs,
     voxel: VoxelLoss,
     weights: Float[Tensor, "B 1 N"] | None = None,
+    known: Bool[Tensor, "B C"] | None = None,
 ) -> ByTruth:
-    """The sums of a loss over the voxels of each truth, without a map of it.
+    """The sums of a loss over the voxels of each truth, without a map of it; `known` as in `class_sums`.
 
     Under softmax the sums are those of every true class, (B, 1, C), of K losses (B, K, C); under sigmoid those of each
     channel's yes and no, (B, 2, C).
     """
-    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights))[2]
+    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights, known=known))[2]
 
 
 def _how(x: Inputs, **wanted: Any) -> How:

@@ -17,10 +17,9 @@ from segloss.core import (
     check_reduction,
     class_part,
     image_part,
-    log_likelihood,
     not_negative,
     over_parts,
-    over_voxels,
+    over_truths,
     prepare,
     ratio,
     truth_part,
@@ -69,7 +68,7 @@ def marginal_cross_entropy_loss(
     check_reduction(reduction)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
     x = prepare(partial.scores, partial.labels, activation="softmax", mask=partial.mask)
-    return over_voxels(-log_likelihood(x, partial.merges), x, reduction, group).to(logits.dtype)
+    return over_truths(CROSS_ENTROPY, x, None, reduction, group, known=partial.merges).to(logits.dtype)
 
 
 def marginal_dice_loss(
