@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.parity.run import GOLDEN, cases, outcome
+from tests.parity.run import GOLDEN, Rounding, cases, outcome
 
 DEFECT = re.compile(r"_(official_?)?code$|_bug$|^topoloss_official")
 """How the names of cases end that record a defect of the authors' code."""
@@ -14,6 +15,9 @@ DEFECT = re.compile(r"_(official_?)?code$|_bug$|^topoloss_official")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a case of every folder under `--golden`."""
     if "recorded" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("cuda") and not torch.cuda.is_available():
+        metafunc.parametrize("recorded", [])
         return
     golden = Path(metafunc.config.getoption("golden") or GOLDEN)
     folders = sorted(file.parent for file in golden.glob("**/cases.json"))
@@ -30,3 +34,19 @@ def test_case(recorded):
         assert case["source"]["kind"] == "third-party" or defect, result.reason
     else:
         assert result.status == "passed", result
+
+
+def test_case_in_float32(recorded):
+    same_in(recorded, "cpu")
+
+
+@pytest.mark.cuda
+def test_case_on_a_gpu(recorded):
+    same_in(recorded, "cuda")
+
+
+def same_in(recorded, device: str) -> None:
+    """A case that is reproduced is so in float32 too, but for rounding."""
+    folder, case = recorded
+    result = outcome(folder.name, folder, case, Rounding(value=1e-5, grad=1e-4, device=device, dtype=torch.float32))
+    assert result.status in ("passed", "not offered"), result

@@ -69,7 +69,7 @@ def marginal_exclusion(words: Words, logits: Tensor, target: Tensor) -> Tensor:
 def adaptive_f_beta(words: Words, logits: Tensor, target: Tensor) -> Tensor:
     """One step; the state it leaves is recorded too."""
     names = "alpha_p", "alpha_n", "beta_sq"
-    state = torch.tensor([[words.take(name)] for name in names], dtype=torch.float64)
+    state = torch.tensor([[words.take(name)] for name in names], dtype=logits.dtype, device=logits.device)
     smooth = words.take("smooth")
     words.finish()
     loss, state = segloss.adaptive_f_beta_step(
