@@ -52,6 +52,15 @@ def test_adversarial_form_of_all_classes_is_cross_entropy_and_dice(pooled):
     same(loss, F.cross_entropy(logits, target) + segloss.dice_loss(logits, target, smooth=0.3, batch=pooled), logits)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_large_margin_is_finite_where_nothing_is_in_doubt(reduction):
+    logits = torch.tensor([[[0.0], [200.0]]], requires_grad=True)
+    loss = segloss.asymmetric_focal_margin_loss(logits, torch.tensor([[1]]), margin=30.0, reduction=reduction)
+    loss.sum().backward()
+    assert loss.sum().item() == pytest.approx(0, abs=1e-5)
+    assert bool(logits.grad.isfinite().all())
+
+
 def test_adversarial_form_has_no_gradient_where_no_class_is_rare():
     logits, target = batch()
     loss = segloss.asymmetric_adversarial_loss(logits, target, rare=[3])

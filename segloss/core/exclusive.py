@@ -98,15 +98,14 @@ def with_margin(loss: VoxelLoss, margin: float) -> VoxelLoss:
     """A loss of the probability whose logit is lowered by a margin."""
     if not margin:
         return loss
-    fall = math.expm1(-margin)
 
     def lowered(q: Tensor, ce: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        left = (1 - q) * fall
-        return q / (1 + left), ce + margin + left.log1p(), 1 + left
+        total = q + (1 - q) * math.exp(-margin)
+        return q / total, ce + margin + total.log(), total
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
-        q, ce, left = lowered(q, ce)
-        return left.reciprocal() if loss.slope is None else loss.slope(q, ce) / left
+        q, ce, total = lowered(q, ce)
+        return total.reciprocal() if loss.slope is None else loss.slope(q, ce) / total
 
     return VoxelLoss(value=lambda q, ce: loss.value(*lowered(q, ce)[:2]), slope=slope)
 

@@ -31,8 +31,6 @@ def voxel_part(
     e: Evidence,
     *,
     weight: Float[Tensor, "B K N"] | None = None,
-    also: Float[Tensor, " B"] | float = 0.0,
-    channels: int | None = None,
 ) -> Part:
     """The weighted mean over voxels and channels, or what each image adds to it, times the number of images.
 
@@ -40,15 +38,13 @@ def voxel_part(
         loss: Losses of the voxels, 0 where ignored.
         e: How to reduce.
         weight: Weights of the voxels, 0 where ignored.
-        also: What is added to the sum of each image, or of the pooled batch.
-        channels: What the number of voxels is multiplied with, K if None; without `weight` only.
     """
     dtype = sum_dtype(loss.device)
     if weight is None:
-        size = e.n[:, 0] * (channels or loss.shape[1])
+        size = e.n[:, 0] * loss.shape[1]
     else:
         loss, size = loss * weight, e.pooled(weight.sum((1, 2), dtype=dtype))
-    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)) + also, size, e)
+    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)), size, e)
 
 
 def image_part(total: Float[Tensor, " B"], e: Evidence) -> Part:
