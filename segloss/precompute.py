@@ -4,9 +4,9 @@ The maps are tensors like any label map: they can be cropped, flipped and stored
 given to a loss, as its `distance`, `skeleton` or `weight_map`, has the same effect as what the loss computes itself.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss import core
@@ -17,7 +17,7 @@ from segloss.distribution import unet_weight_map as unet_weight_map
 from segloss.shape import layer_weight_map as layer_weight_map
 from segloss.topology import tubed_skeleton as tubed_skeleton
 
-Target = Tensor | NDArray
+Target = Tensor | np.ndarray
 
 
 def signed_distance_map(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.behaviour import AMPLITUDES, FACTORS, SIZES, Array, Behaviour, Subject, behaviour
 from tools.drawing import compact, style
@@ -116,7 +115,7 @@ def draw(folder: Path, key: str, subject: Subject) -> None:
     write_all(folder, files)
 
 
-def panel(gradient: Array, scale: float, state: State) -> NDArray[np.uint8]:
+def panel(gradient: Array, scale: float, state: State) -> np.ndarray:
     """The gradient in colours, with the contours of the truth and of the prediction."""
     strength = np.sqrt(np.abs(gradient) / scale)[..., None] if scale else np.zeros((*gradient.shape, 1))
     towards = np.where(gradient[..., None] < 0, RAISES, LOWERS)
@@ -127,7 +126,7 @@ def panel(gradient: Array, scale: float, state: State) -> NDArray[np.uint8]:
     return colours
 
 
-def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def outline(mask: np.ndarray) -> np.ndarray:
     """Where the enlarged mask begins and ends."""
     large = mask.repeat(ZOOM, 0).repeat(ZOOM, 1)
     padded = np.pad(large, 1)
@@ -135,7 +134,7 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return large & ~around
 
 
-def webp(colours: NDArray[np.uint8]) -> bytes:
+def webp(colours: np.ndarray) -> bytes:
     """Without loss, and the same for the same picture."""
     from PIL import Image
 

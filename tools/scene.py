@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-Mask = NDArray[np.bool_]
-Field = NDArray[np.float64]
+Mask = np.ndarray
+Field = np.ndarray
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
 

@@ -6,13 +6,12 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int32, Shaped
-from numpy.typing import NDArray
 
 Connectivity = Literal["faces", "all"]
-Components = tuple[Int32[NDArray[np.int32], "*S"], int]
+Components = tuple[Int32[np.ndarray, "*S"], int]
 
 
-def connected_components(labels: Shaped[NDArray, "*S"], connectivity: Connectivity = "faces") -> Components:
+def connected_components(labels: Shaped[np.ndarray, "*S"], connectivity: Connectivity = "faces") -> Components:
     """Components of equal labels in one to three dimensions, numbered from 1, and their number; 0 is the background.
 
     Voxels are neighbours by their `"faces"`, or by edges and corners too with `"all"`. The numbers depend on the
@@ -28,7 +27,7 @@ def _has_cc3d() -> bool:
     return find_spec("cc3d") is not None
 
 
-def _by_cc3d(labels: Shaped[NDArray, "*S"], connectivity: Connectivity) -> Components:
+def _by_cc3d(labels: Shaped[np.ndarray, "*S"], connectivity: Connectivity) -> Components:
     import cc3d
 
     faces = connectivity == "faces"
@@ -38,7 +37,7 @@ def _by_cc3d(labels: Shaped[NDArray, "*S"], connectivity: Connectivity) -> Compo
     return found.astype(np.int32, copy=False), int(number)
 
 
-def _by_scipy(labels: Shaped[NDArray, "*S"], connectivity: Connectivity) -> Components:
+def _by_scipy(labels: Shaped[np.ndarray, "*S"], connectivity: Connectivity) -> Components:
     from scipy.ndimage import generate_binary_structure, label
 
     neighbours = generate_binary_structure(labels.ndim, 1 if connectivity == "faces" else labels.ndim)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Bool
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core.distance import Masks
@@ -33,14 +32,14 @@ def flat_contour(masks: FlatMasks, x: Inputs) -> FlatMasks:
     return inner_boundary(x.spatial(masks), None if x.valid is None else x.spatial(x.valid)).flatten(2)
 
 
-def contour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def contour(mask: np.ndarray) -> np.ndarray:
     """The voxels with a neighbour along an axis that is not of the mask; what lies outside the image is not."""
     from scipy.ndimage import binary_erosion
 
     return mask & ~binary_erosion(mask)
 
 
-def contour_distances(of: NDArray[np.bool_], to: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
+def contour_distances(of: np.ndarray, to: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """The distance of each voxel of one contour to the other, infinite where that is empty."""
     from scipy.ndimage import distance_transform_edt
 

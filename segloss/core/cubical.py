@@ -13,9 +13,8 @@ from math import prod
 
 import numpy as np
 from jaxtyping import Int, Shaped
-from numpy.typing import NDArray
 
-Index = Int[NDArray[np.int64], "..."]
+Index = Int[np.ndarray, "..."]
 Axes = tuple[int, ...]
 
 OUTSIDE = np.iinfo(np.int64).min  # older than every cell
@@ -26,7 +25,7 @@ def cells(ndim: int, dim: int) -> list[Axes]:
     return list(combinations(range(ndim), dim))
 
 
-def corners(x: Shaped[NDArray, "*S"], axes: Axes) -> Shaped[NDArray, "K N"]:
+def corners(x: Shaped[np.ndarray, "*S"], axes: Axes) -> Shaped[np.ndarray, "K N"]:
     """What `x` holds at the vertices of all cells that extend along `axes`; the last axis changes fastest."""
     views = []
     for shift in product((0, 1), repeat=len(axes)):
@@ -37,20 +36,20 @@ def corners(x: Shaped[NDArray, "*S"], axes: Axes) -> Shaped[NDArray, "K N"]:
     return np.stack(views)
 
 
-def cell_values(x: Shaped[NDArray, "*S"], dim: int) -> Shaped[NDArray, " N"]:
+def cell_values(x: Shaped[np.ndarray, "*S"], dim: int) -> Shaped[np.ndarray, " N"]:
     """The largest value of `x` at the vertices of each cell of a dimension."""
     return np.concatenate([corners(x, axes).max(0) for axes in cells(x.ndim, dim)])
 
 
 @lru_cache(maxsize=16)
-def edge_ends(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "2 N"]:
+def edge_ends(shape: tuple[int, ...]) -> Int[np.ndarray, "2 N"]:
     """The two vertices of every edge."""
     vertices = np.arange(prod(shape)).reshape(shape)
     return np.concatenate([corners(vertices, axes) for axes in cells(len(shape), 1)], 1)
 
 
 @lru_cache(maxsize=16)
-def facet_sides(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "2 N"]:
+def facet_sides(shape: tuple[int, ...]) -> Int[np.ndarray, "2 N"]:
     """The two highest cells beside every cell of one dimension less; the last number stands for the outside."""
     inner = tuple(size - 1 for size in shape)
     numbers = np.pad(np.arange(prod(inner)).reshape(inner), 1, constant_values=prod(inner))
@@ -63,7 +62,7 @@ def facet_sides(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "2 N"]:
 
 
 @lru_cache(maxsize=16)
-def square_edges(shape: tuple[int, ...]) -> Int[NDArray[np.int64], "N 4"]:
+def square_edges(shape: tuple[int, ...]) -> Int[np.ndarray, "N 4"]:
     """The four edges of every square."""
     ndim, start, numbers = len(shape), 0, []
     for (axis,) in cells(ndim, 1):
@@ -98,7 +97,7 @@ class Merges:
         return np.concatenate([self.stems, self.edges]), np.concatenate([self.leaves, self.nodes[0]])
 
 
-def merge(ends: Int[NDArray[np.int64], "2 N"], time: Index, ages: Sequence[Index]) -> Merges:
+def merge(ends: Int[np.ndarray, "2 N"], time: Index, ages: Sequence[Index]) -> Merges:
     """Join nodes along edges in the order of `time`; of two components the one lives on whose eldest node is elder.
 
     Times are whole numbers, no two of them the same. There may be several orders of age, and so several nodes that end
@@ -129,7 +128,7 @@ def _order(time: Index) -> Index:
 class _Graph:
     """Nodes and edges, both with the names they had at first; the edges in the order of their time."""
 
-    ends: Int[NDArray[np.int64], "E 2"]
+    ends: Int[np.ndarray, "E 2"]
     edges: Index
     nodes: Index
 
@@ -196,9 +195,7 @@ def _union_find(ends: list[list[int]], age: list[int]) -> tuple[Index, Index]:
     return np.array(joining, np.int64), np.array(ended, np.int64)
 
 
-def reduce_columns(
-    faces: Int[NDArray[np.int64], "N K"], columns: Index, time: Index, age: Index
-) -> tuple[Index, Index]:
+def reduce_columns(faces: Int[np.ndarray, "N K"], columns: Index, time: Index, age: Index) -> tuple[Index, Index]:
     """The face that each of `columns` ends, and the columns in the same order.
 
     Each column is a cell that ends something: the youngest face of its boundary, by `age`, once the boundaries of cells

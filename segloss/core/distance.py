@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core.blocks import kept
@@ -330,7 +329,7 @@ def _swept(mask: Tensor, size: Sequence[float], sweeps: Sequence[int], reach: fl
     return d
 
 
-def _transformed(mask: NDArray[np.bool_], size: Sequence[float], dtype: torch.dtype) -> Tensor:
+def _transformed(mask: np.ndarray, size: Sequence[float], dtype: torch.dtype) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
     nearest: Any = distance_transform_edt(mask, sampling=size, return_distances=False, return_indices=True)

@@ -16,7 +16,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core.inputs import one_of, sum_dtype
@@ -24,8 +23,8 @@ from segloss.core.inputs import one_of, sum_dtype
 Construction = Literal["T", "V", "freudenthal"]
 Filtration = Literal["superlevel", "sublevel"]
 HomologyBackend = Literal["auto", "cripser", "gudhi"]
-Field = NDArray[Any]
-Voxels = NDArray[np.int64]
+Field = np.ndarray
+Voxels = np.ndarray
 Box = tuple[slice, ...]
 Maps = Float[Tensor, "M *S"]
 Masks = Bool[Tensor, "M *S"]
@@ -79,7 +78,7 @@ def persistence(
     *,
     construction: Construction = "T",
     filtration: Filtration = "superlevel",
-    valid: NDArray[np.bool_] | None = None,
+    valid: np.ndarray | None = None,
     dimensions: Sequence[int] | None = None,
     backend: HomologyBackend | None = None,
 ) -> Bars:
@@ -159,7 +158,7 @@ def features(
     return _features(masks, valid, list(patch), construction)
 
 
-def betti_numbers(mask: NDArray[np.bool_], construction: Literal["T", "V"] = "T") -> tuple[int, ...]:
+def betti_numbers(mask: np.ndarray, construction: Literal["T", "V"] = "T") -> tuple[int, ...]:
     """The numbers of components, loops and cavities of a mask with one to three axes."""
     axes, closed = mask.ndim, construction == "T"
     if not mask.any():
@@ -233,14 +232,14 @@ def _require(package: str) -> None:
         raise ImportError(f"persistent homology needs {package}, get it with {INSTALL[package]}")
 
 
-def _cripser(time: NDArray[np.float64], construction: str, top: int) -> Voxels:
+def _cripser(time: np.ndarray, construction: str, top: int) -> Voxels:
     """Dimension, birth and death of every bar, in a row each."""
     module = "tcripser" if construction == "T" else "cripser"
     found = importlib.import_module(module).computePH(time, maxdim=top)
     return np.minimum(np.asarray(found).reshape(len(found), -1)[:, :3].T, time.size).astype(np.int64)
 
 
-def _gudhi(time: NDArray[np.float64], construction: str, top: int) -> Voxels:
+def _gudhi(time: np.ndarray, construction: str, top: int) -> Voxels:
     import gudhi
 
     if construction == "freudenthal":
@@ -255,10 +254,10 @@ def _gudhi(time: NDArray[np.float64], construction: str, top: int) -> Voxels:
     return np.vstack([dimension, ends]).astype(np.int64)
 
 
-_COMPUTE: dict[str, Callable[[NDArray[np.float64], str, int], Voxels]] = {"cripser": _cripser, "gudhi": _gudhi}
+_COMPUTE: dict[str, Callable[[np.ndarray, str, int], Voxels]] = {"cripser": _cripser, "gudhi": _gudhi}
 
 
-def _triangulation(time: NDArray[np.float64]) -> Any:
+def _triangulation(time: np.ndarray) -> Any:
     """Every cube cut along its diagonals; a simplex enters with the last of its vertices."""
     import gudhi
 
@@ -282,7 +281,7 @@ def _chains(chain: tuple[tuple[int, ...], ...]) -> Iterator[tuple[tuple[int, ...
             yield from _chains((*chain, step))
 
 
-def _components(mask: NDArray[np.bool_], *, corners: bool) -> int:
+def _components(mask: np.ndarray, *, corners: bool) -> int:
     """How many there are where voxels touch across corners, or along the axes alone."""
     from scipy.ndimage import generate_binary_structure, label
 
@@ -290,7 +289,7 @@ def _components(mask: NDArray[np.bool_], *, corners: bool) -> int:
     return found[1]
 
 
-def _euler(cells: NDArray[np.bool_], *, closed: bool) -> int:
+def _euler(cells: np.ndarray, *, closed: bool) -> int:
     """Vertices less edges plus faces less cubes."""
     cells = np.pad(cells, 1) if closed else cells
     alternating = [(1, cells)]
@@ -376,7 +375,7 @@ def _(masks: Tensor, valid: Tensor | None, patch: Sequence[int], construction: s
     return masks.new_empty((looks, masks.ndim - 1), dtype=torch.long)
 
 
-def _cropped(at: tuple[Any, ...], valid: NDArray[np.bool_]) -> tuple[tuple[Any, ...], NDArray[np.bool_] | None]:
+def _cropped(at: tuple[Any, ...], valid: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray | None]:
     """The part of a box in which voxels count, and which count there; None where all do."""
     there = valid[at]
     if there.all():

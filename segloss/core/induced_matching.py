@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core.cubical import (
@@ -28,8 +27,8 @@ from segloss.core.cubical import (
 )
 
 Cubes = Literal["V", "T"]
-Image = Float[NDArray[np.float64], "*S"]
-Pairs = Int[NDArray[np.int64], "N 2"]
+Image = Float[np.ndarray, "*S"]
+Pairs = Int[np.ndarray, "N 2"]
 Maps = Float[Tensor, "M *S"]
 
 
@@ -136,8 +135,8 @@ class _Graph:
         births: Whether nodes are births and edges deaths, or the other way round.
     """
 
-    value: Float[NDArray[np.float64], " N"]
-    ends: Int[NDArray[np.int64], "2 E"]
+    value: Float[np.ndarray, " N"]
+    ends: Int[np.ndarray, "2 E"]
     time: Index
     voxel: Index
     age: Index
@@ -148,7 +147,7 @@ class _Graph:
         """The union-find along the edges, with further orders of age."""
         return merge(self.ends, self.time, [self.age, *ages])
 
-    def lasting(self, edges: Index, nodes: Index) -> NDArray[np.bool_]:
+    def lasting(self, edges: Index, nodes: Index) -> np.ndarray:
         """Whether there is time between an edge and a node."""
         return self.value[self.voxel[edges]] != self.value[self.at[nodes]]
 
@@ -190,7 +189,7 @@ def _as_top_cells(image: Image, order: Index) -> list[_Graph]:
     ]
 
 
-def _keys(rank: Int[NDArray[np.int64], "*S"], order: Index, dim: int) -> tuple[Index, Index]:
+def _keys(rank: Int[np.ndarray, "*S"], order: Index, dim: int) -> tuple[Index, Index]:
     """When the cells of a dimension come, and the voxel they come with: the last of their vertices."""
     places = [(axes, shift) for axes in cells(rank.ndim, dim) for shift in product((0, 1), repeat=dim)]
     turn = {place: number for number, place in enumerate(sorted(places, key=lambda place: _turn(rank.ndim, *place)))}

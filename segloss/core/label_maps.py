@@ -3,13 +3,12 @@
 import numpy as np
 import torch
 from jaxtyping import Integer, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
 LabelMap = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Shaped[Tensor, "B *S"]
 
 
-def label_maps(name: str, labels: LabelMap) -> NDArray[np.int64]:
+def label_maps(name: str, labels: LabelMap) -> np.ndarray:
     """Labels (B, *S), 0 for the background; `name` is what the argument is called."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(labels).__name__}")
@@ -25,6 +24,6 @@ def label_maps(name: str, labels: LabelMap) -> NDArray[np.int64]:
     return maps
 
 
-def as_weight_map(weights: NDArray[np.float64], like: Tensor) -> Tensor:
+def as_weight_map(weights: np.ndarray, like: Tensor) -> Tensor:
     """Weights (B, *S) as a map (B, 1, *S), on the device of `like`."""
     return torch.as_tensor(weights, dtype=torch.get_default_dtype(), device=like.device).unsqueeze(1)

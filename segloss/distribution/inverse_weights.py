@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core import LabelMap, as_weight_map, label_maps, not_negative
@@ -46,7 +45,7 @@ def inverse_weight_map(target: LabelMap, *, w_min: float = 1.0, w_max: float | N
     return as_weight_map(weights.clip(w_min, top), target)
 
 
-def _weights(foreground: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _weights(foreground: np.ndarray) -> np.ndarray:
     """Every component, the background too, gets the same total."""
     from scipy.ndimage import label
 

@@ -6,12 +6,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core import LabelMap, as_weight_map, check_spacing, label_maps, not_negative, one_of, positive
 
-Distance = NDArray[np.float64]
+Distance = np.ndarray
 
 NEGLIGIBLE = 9.0  # exp(-9² / 2) is less than 1e-17
 
@@ -77,9 +76,7 @@ def unet_weight_map(
     return as_weight_map(weights, instances)
 
 
-def _class_weights(
-    weight: Sequence[float] | Literal["balanced"] | None, label: NDArray[np.int64]
-) -> tuple[float, float]:
+def _class_weights(weight: Sequence[float] | Literal["balanced"] | None, label: np.ndarray) -> tuple[float, float]:
     """Weights of background and cells."""
     if weight is None:
         return 1.0, 1.0
@@ -91,7 +88,7 @@ def _class_weights(
     return float(weight[0]), float(weight[1])
 
 
-def _second(label: NDArray[np.int64], size: Sequence[float], reach: float) -> Distance:
+def _second(label: np.ndarray, size: Sequence[float], reach: float) -> Distance:
     """Distance to the second nearest cell; infinite beyond `reach`."""
     first, second = np.full((2, *label.shape), np.inf)
     for box, cell in _cells(label, [math.ceil(reach / step) for step in size]):
@@ -101,7 +98,7 @@ def _second(label: NDArray[np.int64], size: Sequence[float], reach: float) -> Di
     return second
 
 
-def _cells(label: NDArray[np.int64], margin: Sequence[int]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.bool_]]]:
+def _cells(label: np.ndarray, margin: Sequence[int]) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """A box around each cell, with a margin, and where the cell is in it."""
     from scipy.ndimage import find_objects
 
@@ -112,7 +109,7 @@ def _cells(label: NDArray[np.int64], margin: Sequence[int]) -> Iterator[tuple[tu
         yield box, number[box] == name
 
 
-def _distance(there: NDArray[np.bool_], size: Sequence[float]) -> Distance:
+def _distance(there: np.ndarray, size: Sequence[float]) -> Distance:
     """Distance to the voxels of a set that is not empty."""
     from scipy.ndimage import distance_transform_edt
 

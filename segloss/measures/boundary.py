@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segloss.core import (
     Labels,
@@ -85,7 +84,7 @@ def boundary_f1(
     return mean_where_defined(score, reduction, logits.dtype)
 
 
-def _score(predicted: NDArray[np.bool_], true: NDArray[np.bool_], tolerance: float, sampling: Sequence[float]) -> float:
+def _score(predicted: np.ndarray, true: np.ndarray, tolerance: float, sampling: Sequence[float]) -> float:
     if not true.any():
         return math.nan
     b_p, b_g = contour(predicted), contour(true)
@@ -93,6 +92,6 @@ def _score(predicted: NDArray[np.bool_], true: NDArray[np.bool_], tolerance: flo
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _near(of: NDArray[np.bool_], to: NDArray[np.bool_], tolerance: float, sampling: Sequence[float]) -> float:
+def _near(of: np.ndarray, to: np.ndarray, tolerance: float, sampling: Sequence[float]) -> float:
     """The share of the boundary `of` that is nearer than the tolerance to the boundary `to`."""
     return float(np.mean(contour_distances(of, to, sampling) < tolerance)) if of.any() else 0.0

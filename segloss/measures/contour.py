@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segloss.core import (
     Labels,
@@ -83,7 +82,7 @@ def contour_dice(
     return mean_where_defined(score, reduction, logits.dtype)
 
 
-def _score(p: NDArray[np.bool_], g: NDArray[np.bool_], tolerance: float, size: Sequence[float], absent: str) -> float:
+def _score(p: np.ndarray, g: np.ndarray, tolerance: float, size: Sequence[float], absent: str) -> float:
     if not g.any():
         return math.nan if absent == "skip" else float(not p.any())
     p, g = contour(p), contour(g)

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core import (
@@ -39,8 +38,8 @@ from segloss.core.cubical import (
     square_edges,
 )
 
-Height = Float[NDArray[np.float64], "*S"]
-Cells = Float[NDArray[np.float64], " E"]
+Height = Float[np.ndarray, "*S"]
+Cells = Float[np.ndarray, " E"]
 
 
 def discrete_morse_loss(
@@ -196,7 +195,7 @@ def _(p: Tensor, valid: Tensor | None, threshold: float, levels: int | None) -> 
     return torch.empty_like(p, dtype=torch.bool, memory_format=torch.contiguous_format)
 
 
-def _skeleton(height: Height, threshold: float, scale: int) -> Bool[NDArray[np.bool_], "*S"]:
+def _skeleton(height: Height, threshold: float, scale: int) -> Bool[np.ndarray, "*S"]:
     """The vertices on the paths from saddles of a persistence above the threshold down to the minima."""
     shape = height.shape
     ends, age = edge_ends(shape), _order(height, 0)
@@ -216,7 +215,7 @@ def _skeleton(height: Height, threshold: float, scale: int) -> Bool[NDArray[np.b
     return found[:-1].reshape(shape)
 
 
-def _edges(height: Height, ends: Index, age: Index) -> tuple[Bool[NDArray[np.bool_], " E"], Cells]:
+def _edges(height: Height, ends: Index, age: Index) -> tuple[Bool[np.ndarray, " E"], Cells]:
     """Which edges join two components, and the persistence of every edge."""
     at_edge, time = cell_values(height, 1), _order(height, 1)
     persistence = np.zeros(len(at_edge))

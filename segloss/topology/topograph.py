@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segloss.core import (
@@ -31,9 +30,9 @@ from segloss.core.components import connected_components
 from segloss.core.cubical import Index, corners
 
 Aggregation = Literal["mean", "sum", "rms", "max", "min", "ce"]
-Code = Int[NDArray[np.integer], "H W"]
-Area = Bool[NDArray[np.bool_], "H W"]
-Edges = Int[NDArray[np.int64], "2 N"]
+Code = Int[np.ndarray, "H W"]
+Area = Bool[np.ndarray, "H W"]
+Edges = Int[np.ndarray, "2 N"]
 
 OUTSIDE, BACKGROUND, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_POSITIVE = range(-1, 4)
 
