@@ -14,15 +14,14 @@ At = tuple[slice, slice, slice]
 SIZE = {"cpu": 3 * 2**16, "cuda": 2**25}
 
 
-def blocks(logits: Block) -> Iterator[tuple[At, tuple[Block, Block]]]:
-    """Parts that fit a cache: their indices, and two arrays to work in."""
+def blocks(logits: Block, arrays: int = 2) -> Iterator[tuple[At, tuple[Block, ...]]]:
+    """Parts that fit a cache: their indices, and arrays to work in."""
     space = None
     for at in parts(logits):
         shape = logits[at].shape
         if space is None:
-            space = logits.new_empty(2, shape.numel(), dtype=compute_dtype(logits.dtype))
-        first, second = space[:, : shape.numel()].unflatten(1, shape)
-        yield at, (first, second)
+            space = logits.new_empty(arrays, shape.numel(), dtype=compute_dtype(logits.dtype))
+        yield at, space[:, : shape.numel()].unflatten(1, shape).unbind()
 
 
 def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
@@ -46,10 +45,10 @@ def part(x: Tensor | None, at: At) -> Tensor | None:
 
 
 def predicted(
-    logits: Block, valid: Tensor | None, activation: ResolvedActivation, work: tuple[Block, Block] | None = None
+    logits: Block, valid: Tensor | None, activation: ResolvedActivation, work: tuple[Block, ...] | None = None
 ) -> Block:
     """Probabilities in at least float32, zero where ignored; with `work` they stand in its first array."""
-    first, second = work or (None, None)
+    first, second = work[:2] if work else (None, None)
     x = put(logits, compute_dtype(logits.dtype), first if activation == "none" else second)
     x = kept(x, valid, in_place=work is not None)
     if activation == "none":

@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.blocks import Block
+from segloss.core.blocks import At, Block, part
+from segloss.core.inputs import compute_dtype
+from segloss.core.truth import How, truth
 
 
 def lowered(x: Block, g: Tensor, margin: Float[Tensor, " C"]) -> Block:
@@ -12,6 +14,19 @@ def lowered(x: Block, g: Tensor, margin: Float[Tensor, " C"]) -> Block:
     if g.is_floating_point():
         return torch.addcmul(x, g, margin.to(x.dtype).view(-1, 1), value=-1)
     return x.scatter_add(1, g, -margin.to(x.dtype)[g])
+
+
+def scores_of(logits: Block, labels: Tensor, valid: Tensor | None, how: How, at: At) -> Block:
+    """The logits of a block, less a margin if there is one."""
+    if how.lowered is None:
+        return logits[at]
+    x = logits[at].to(compute_dtype(logits.dtype))
+    return lowered(x, truth(x, labels[at], part(valid, at), how), how.lowered)
+
+
+def known_of(how: How, at: At) -> Bool[Tensor, "B C"] | None:
+    """Which classes the images of a block know, where others are merged."""
+    return None if how.known is None else how.known[at[0]]
 
 
 def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:

@@ -6,6 +6,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept
+from segloss.core.change import merged_logits
 from segloss.core.inputs import ResolvedActivation, can_look_at, sum_dtype
 from segloss.core.truth import How, truth
 
@@ -14,7 +15,7 @@ Truth = Float[Tensor, "B C N"] | Integer[Tensor, "B 1 N"]
 ByTruth = Float[Tensor, "B K C"]
 
 SAFE = 1e-20
-"""Probabilities above it can be divided by, and have a logarithm of their own."""
+"""Probabilities above it have a logarithm of their own."""
 
 
 def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
@@ -36,13 +37,23 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
     return kept(log_p, valid)
 
 
-def true_p(p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP | None:
-    """The probability of the true class, 1 where ignored; None where it is not at hand, or too small to divide by."""
+def log_p_in(scores: Block, p: Block, label: Tensor, valid: Tensor | None, how: How, known: Tensor | None) -> LogP:
+    """The log-probability of the truth in a block, from logits where p is too small."""
+    x = kept(scores.to(p.dtype), valid)
+    return log_p_of(x if known is None else merged_logits(x, known), p, label, valid, how)
+
+
+def at_truth_of(p: Block, g: Truth, valid: Tensor | None, hit: Block | None) -> LogP:
+    """The probability of the true class, 1 where ignored; `hit` is p g, of a floating g."""
+    found = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
+    return found if valid is None else found.masked_fill_(~valid, 1)
+
+
+def true_p(p: Block, g: Truth, valid: Tensor | None, how: How, hit: Block | None) -> LogP | None:
+    """As `at_truth_of`; None where it has no meaning, or may be too small for its logarithm."""
     if not how.joint or how.activation != "softmax" or not can_look_at(p):
         return None
-    found = p.gather(1, kept(labels.long(), valid))
-    if valid is not None:
-        found.masked_fill_(~valid, 1)
+    found = at_truth_of(p, g, valid, hit)
     return found if found.amin() > SAFE else None
 
 
@@ -51,14 +62,11 @@ def log_p_alone(x: Block, labels: Tensor, valid: Tensor | None, space: Block | N
     return kept(torch.log_softmax(x, 1, out=space).gather(1, kept(labels.long(), valid)), valid)
 
 
-def likelihood_slope(p: Block, g: Tensor, rise: LogP, activation: ResolvedActivation) -> Block:
-    """The gradient of the priced log-probabilities with respect to the logits; p and a floating g are used up."""
-    if activation != "none":
-        return g.sub_(p).mul_(rise) if g.is_floating_point() else p.mul_(-rise).scatter_add_(1, g, rise)
+def likelihood_slope(p: Block, g: Block, rise: LogP, activation: ResolvedActivation) -> Block:
+    """The gradient of the priced log-probabilities with respect to the logits, but under softmax; g is used up."""
+    if activation == "sigmoid":
+        return g.sub_(p).mul_(rise)
     tiny = torch.finfo(p.dtype).tiny
-    if not g.is_floating_point():
-        at_truth = p.gather(1, g)
-        return torch.zeros_like(p).scatter_(1, g, torch.where(at_truth > tiny, rise / at_truth, 0))
     slope = torch.where(p > tiny, g / p, 0)
     if rise.shape[1] == p.shape[1]:
         slope -= torch.where(1 - p > tiny, (1 - g) / (1 - p), 0)

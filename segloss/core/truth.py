@@ -108,7 +108,7 @@ def truth(
     p: Block, labels: Tensor, valid: Tensor | None, how: How, space: Block | None = None
 ) -> Block | Shaped[Tensor, "B 1 N"]:
     """True membership, zero where ignored, in `space` if given; of many classes it stays the class index."""
-    if not how.dense and how.activation != "sigmoid" and p.shape[1] > MANY_CLASSES:
+    if not how.dense and how.activation == "softmax" and p.shape[1] > MANY_CLASSES:
         return kept(labels.long(), valid)
     if how.dense or p.shape[1] == 1:
         return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
