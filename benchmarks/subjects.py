@@ -79,7 +79,7 @@ def catalogued(implementation: Implementation, on: On) -> Made | None:
     case = Case(fits[0], logits, target)
     loss = Loss(function, implementation.params, (fits[0],))
     required = [n for n, p in list(loss.parameters.items())[2:] if p.default is p.empty and n not in loss.params]
-    extras = {given: extra(given, case) for given in required}
+    extras = {given: extra(given, case).to(on.device) for given in required}
     keywords = {**loss.keywords(case), **extras}
     return logits, lambda: function(logits, target, **keywords)
 

@@ -59,9 +59,14 @@ def same_gradient(ours: Tensor, theirs: Tensor, logits: Tensor) -> None:
 pytestmark = pytest.mark.filterwarnings("ignore:Backwards compatibility. New undefined gradient")
 
 
-@pytest.fixture(params=[2**3, 2**5, 2**18], ids="blocks of {}".format)
+@pytest.fixture(params=[(2**3, 1), (2**5, 2), (2**18, 3)], ids="blocks of {0[0]} on {0[1]} threads".format)
 def _block_size(request, monkeypatch):
-    monkeypatch.setitem(SIZE, "cpu", request.param)
+    size, threads = request.param
+    monkeypatch.setitem(SIZE, "cpu", size)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("_block_size")
@@ -353,13 +358,15 @@ def test_sums_do_not_depend_on_the_layout_of_memory(classes):
 @pytest.mark.parametrize(
     ("images", "classes", "voxels"), list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
 )
-def test_blocks_cover_every_voxel_once(images, classes, voxels, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_blocks_cover_every_voxel_once(images, classes, voxels, threads, monkeypatch):
     monkeypatch.setitem(SIZE, "cpu", 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     logits = torch.zeros(images, classes, voxels)
     for at, (first, second) in blocks(logits):
-        logits[at] += 1
-        assert first.shape == second.shape == logits[at].shape
-        assert first.numel() <= max(4000 + classes, classes)
+        at.of(logits).add_(1)
+        assert first.shape == second.shape == at.of(logits).shape
+        assert first.numel() <= 4000 + threads * classes
     assert bool((logits == 1).all())
 
 

@@ -40,9 +40,7 @@ def cost_page(found: Benchmark) -> str:
         f"Forward and backward pass, measured on {found.date} with {found.threads} threads on {found.machine} "
         f"({versions}), in float32. **Time** is a multiple of `F.cross_entropy` on the same logits, called in the same "
         "turn; of one channel, of its binary form. **Memory** is the peak beyond the inputs in units of the logits; "
-        "the gradient itself is 1. Timings move by a tenth or more from run to run, most for short calls; on a virtual "
-        "machine a call of many short operations, as ours are, may take twice as long for a while where "
-        "cross-entropy hardly does. "
+        "the gradient itself is 1. Timings move by a tenth or more from run to run, most for short calls. "
         "`make bench` measures on your machine.",
         "",
     ]

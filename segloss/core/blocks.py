@@ -1,6 +1,7 @@
 """Passes over the logits block by block, with the activation recomputed and its gradient written in place."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Shaped
@@ -9,7 +10,38 @@ from torch import Tensor
 from segloss.core.inputs import ResolvedActivation, compute_dtype
 
 Block = Shaped[Tensor, "B C N"]
-At = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class At:
+    """As many whole images as there are cores, or a multiple; or voxels of one, folded: part after part, as if images.
+
+    So operations along any axis are split over the cores alike, and a core finds in its cache what it has written: to
+    read from the cache of another takes several times as long where the two share none.
+    """
+
+    images: slice
+    voxels: slice
+    folds: int = 1
+
+    def of(self, x: Block) -> Block:
+        """The block of an array with voxels."""
+        x = self.unfolded(x)
+        return x if self.folds == 1 else x.unflatten(2, (self.folds, -1))[0].transpose(0, 1)
+
+    def unfolded(self, x: Block) -> Block:
+        """The same, as it lies in the array."""
+        return x[self.images, :, self.voxels]
+
+    def each(self, x: Tensor) -> Tensor:
+        """What images have, for the block."""
+        x = x[self.images]
+        return x if self.folds == 1 else x.expand(self.folds, *x.shape[1:])
+
+    def add(self, x: Tensor, sums: Tensor) -> None:
+        """Add sums over the voxels of the block to those of images."""
+        x[self.images].add_(sums if self.folds == 1 else sums.sum(0, keepdim=True, dtype=x.dtype))
+
 
 SIZE = {"cpu": 3 * 2**16, "cuda": 2**25}
 
@@ -18,7 +50,7 @@ def blocks(logits: Block, arrays: int = 2) -> Iterator[tuple[At, tuple[Block, ..
     """Parts that fit a cache: their indices, and arrays to work in."""
     space = None
     for at in parts(logits):
-        shape = logits[at].shape
+        shape = at.of(logits).shape
         if space is None:
             space = logits.new_empty(arrays, shape.numel(), dtype=compute_dtype(logits.dtype))
         yield at, space[:, : shape.numel()].unflatten(1, shape).unbind()
@@ -32,16 +64,21 @@ def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
     images, classes, voxels = logits.shape
     size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]))
     size = max(size, min(4 * size, logits.numel() // 8))
+    cores = torch.get_num_threads() if logits.device.type == "cpu" else 1
     rows = min(images, max(1, size // (classes * voxels)))
-    columns = -(-voxels // max(1, -(-classes * voxels // size)))
+    rows = max(rows - rows % cores, cores if images % cores == 0 else 1)
+    columns = -(-voxels // max(1, -(-rows * classes * voxels // size)))
+    folds = 1 if rows > 1 else cores
+    columns = min(voxels, -(-columns // folds) * folds)
     for row in range(0, images, rows):
         for column in range(0, voxels, columns):
-            yield slice(row, row + rows), slice(None), slice(column, column + columns)
+            number = min(columns, voxels - column)
+            yield At(slice(row, row + rows), slice(column, column + number), folds if number % folds == 0 else 1)
 
 
 def part(x: Tensor | None, at: At) -> Tensor | None:
     """The block of a tensor that may not be there."""
-    return None if x is None else x[at]
+    return None if x is None else at.of(x)
 
 
 def predicted(
@@ -49,10 +86,13 @@ def predicted(
 ) -> Block:
     """Probabilities in at least float32, zero where ignored; with `work` they stand in its first array."""
     first, second = work[:2] if work else (None, None)
-    x = put(logits, compute_dtype(logits.dtype), first if activation == "none" else second)
-    x = kept(x, valid, in_place=work is not None)
+    dtype = compute_dtype(logits.dtype)
     if activation == "none":
-        return x
+        return kept(put(logits, dtype, first), valid, in_place=work is not None)
+    if valid is None and logits.dtype == dtype and logits.is_contiguous():
+        x = logits
+    else:
+        x = kept(put(logits, dtype, second), valid, in_place=work is not None)
     p = torch.softmax(x, 1, out=first) if activation == "softmax" else torch.sigmoid(x, out=first)
     return kept(p, valid, in_place=work is not None)
 

@@ -19,14 +19,14 @@ def lowered(x: Block, g: Tensor, margin: Float[Tensor, " C"]) -> Block:
 def scores_of(logits: Block, labels: Tensor, valid: Tensor | None, how: How, at: At) -> Block:
     """The logits of a block, less a margin if there is one."""
     if how.lowered is None:
-        return logits[at]
-    x = logits[at].to(compute_dtype(logits.dtype))
-    return lowered(x, truth(x, labels[at], part(valid, at), how), how.lowered)
+        return at.of(logits)
+    x = at.of(logits).to(compute_dtype(logits.dtype))
+    return lowered(x, truth(x, at.of(labels), part(valid, at), how), how.lowered)
 
 
 def known_of(how: How, at: At) -> Bool[Tensor, "B C"] | None:
     """Which classes the images of a block know, where others are merged."""
-    return None if how.known is None else how.known[at[0]]
+    return None if how.known is None else at.each(how.known)
 
 
 def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:

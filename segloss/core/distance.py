@@ -367,5 +367,8 @@ def _where(cupy: Any, mask: Tensor) -> Iterator[None]:
     if mask.device.type == "cpu":
         yield
         return
-    with cupy.cuda.Device(mask.device.index), cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+    ours = torch.cuda.current_stream(mask.device)
+    shared = hasattr(ours, "__cuda_stream__") and hasattr(cupy.cuda.Stream, "from_external")
+    stream = cupy.cuda.Stream.from_external(ours) if shared else cupy.cuda.ExternalStream(ours.cuda_stream)
+    with cupy.cuda.Device(mask.device.index), stream:
         yield

@@ -29,22 +29,26 @@ def gradient_of(
     gradient = torch.empty_like(logits) if room is None else room
     exclusive = how.activation == "softmax" and not how.dense
     for at, work in blocks(logits, 3):
-        here, label, weights, out = part(valid, at), labels[at], part(how.weights, at), gradient[at]
+        here, label, weights, out = part(valid, at), at.of(labels), part(how.weights, at), at.of(gradient)
         scores, known = partial(scores_of, logits, labels, valid, how, at), known_of(how, at)
         if room is None:
             p = predicted(scores(), here, how.activation, work)
+        elif exclusive and at.folds == 1:
+            p = out
         else:
-            p = out if exclusive else work[0].copy_(out)
+            place = at.unfolded(room)
+            work[0].view(place.shape).copy_(place)
+            p = work[0]
         q = p if known is None else merged(p, known)
         g = truth(q, label, here, how, work[1])
-        price = None if of_sums is None else of_sums[at[0]].to(p.dtype).unsqueeze(-1)
+        price = None if of_sums is None else at.each(of_sums).to(p.dtype).unsqueeze(-1)
         hit = None
         if exclusive and g.is_floating_point() and (price is not None or how.slope is not None):
             hit = torch.mul(q, g, out=work[2])
 
-        rise = None if of_log_p is None else kept(of_log_p[at].to(p.dtype), here)
+        rise = None if of_log_p is None else kept(at.of(of_log_p).to(p.dtype), here)
         if of_losses is not None:
-            fall = of_truth(of_losses[at[0]].to(p.dtype), g, how.joint)
+            fall = of_truth(at.each(of_losses).to(p.dtype), g, how.joint)
             if how.slope is not None:
                 at_truth = true_p(q, g, here, how, hit)
                 log_p = log_p_in(scores(), q, label, here, how, known) if at_truth is None else at_truth.log()
@@ -115,10 +119,10 @@ def _write(out: Block, p: Block, slope: Tensor | None, members: Tensor, rise: Lo
         fall = torch.sub(slope, torch.bmm(slope.transpose(1, 2), p).add_(rise), out=work[2])
     else:
         fall = slope.sub_((slope * p).sum(1, keepdim=True).add_(rise))
-    result = torch.mul(p, fall, out=out if out.dtype == p.dtype else p)
+    result = p.mul_(fall)
     if members.is_floating_point():
         result.addcmul_(members, rise)
     else:
         result.scatter_add_(1, members, rise)
-    if result is not out:
-        out.copy_(result)
+    if p is not out:
+        out.copy_(p)

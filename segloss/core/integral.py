@@ -62,8 +62,8 @@ class _Integral(Function):
     ) -> Tensor:
         sums = logits.new_zeros(logits.shape[:2], dtype=sum_dtype(logits.device))
         for at, work in blocks(logits):
-            p = predicted(logits[at], part(valid, at), activation, work)
-            sums[at[0]] += f.total(p, *(it[at] for it in maps), work=work[1])
+            p = predicted(at.of(logits), part(valid, at), activation, work)
+            at.add(sums, f.total(p, *(at.of(it) for it in maps), work=work[1]))
         return sums
 
     @staticmethod
@@ -81,8 +81,8 @@ class _Integral(Function):
         gradient = torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)
-            p = predicted(logits[at], here, ctx.activation, work)
-            slope = ctx.f.slope(p, *(it[at] for it in maps), out=work[1])
-            slope.mul_(price[at[0]].to(slope.dtype).unsqueeze(-1))
-            chain(gradient[at], slope, p, here, ctx.activation)
+            p = predicted(at.of(logits), here, ctx.activation, work)
+            slope = ctx.f.slope(p, *(at.of(it) for it in maps), out=work[1])
+            slope.mul_(at.each(price).to(slope.dtype).unsqueeze(-1))
+            chain(at.of(gradient), slope, p, here, ctx.activation)
         return gradient, *nothing

@@ -79,9 +79,11 @@ def by_truth(loss: LogP, g: Truth, joint: bool, classes: int) -> ByTruth:
     if not g.is_floating_point():
         sums = loss.new_zeros(*loss.shape[:2], classes, dtype=dtype)
         return sums.scatter_add(2, g.expand_as(loss), loss.to(dtype))
-    if joint:
+    if joint and can_look_at(loss):
         return torch.einsum("bkn,bcn->bkc", loss, g).to(dtype)
-    return torch.stack([torch.einsum("bcn,bcn->bc", loss, it).to(dtype) for it in (g, 1 - g)], 1)
+    if joint:  # the library for matrices is slow here on a GPU
+        return torch.stack([(it.unsqueeze(1) * g).sum(2, dtype=dtype) for it in loss.unbind(1)], 1)
+    return torch.stack([(loss * it).sum(2).to(dtype) for it in (g, 1 - g)], 1)
 
 
 def of_truth(price: ByTruth, g: Truth, joint: bool) -> LogP:

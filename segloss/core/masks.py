@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.blocks import kept, part, predicted
+from segloss.core.blocks import At, kept, part, predicted
 from segloss.core.inputs import Inputs, Labels, Logits, Mask, prepare
 
 PIECE = 2**16  # as many values as are looked at in one go, on the CPU
@@ -24,8 +24,8 @@ def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
     voxels = max(1, PIECE // logits[..., 0].numel())
     for start in range(0, logits.shape[2], voxels):
-        at = slice(None), slice(None), slice(start, start + voxels)
-        torch.gt(predicted(logits[at], part(x.valid, at), x.activation), 0.5, out=found[at])
+        at = At(slice(None), slice(start, start + voxels))
+        torch.gt(predicted(at.of(logits), part(x.valid, at), x.activation), 0.5, out=at.of(found))
     return found
 
 

@@ -73,6 +73,11 @@ class Evidence:
     inputs: Inputs
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all voxels count, in one process."""
+        return self.inputs.valid is None and self.ranks is None
+
+    @property
     def fp(self) -> Sums:
         r"""Soft false positives, $\sum p (1 - g)$."""
         return self.p - self.tp

@@ -39,21 +39,21 @@ def pair_pass(
     losses = totals.new_zeros(logits.shape[0], number, 2)
     log_p = torch.empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
     for at, pair in _pairs(logits, labels, valid, how, room):
-        images, weights = at[0], part(how.weights, at)
+        weights = part(how.weights, at)
         pair.look()
         if how.sums:
-            size[images].add_(pair.g.sum(3))
-            missed[images].add_(pair.by_truth(pair.q))
+            at.add(size, pair.g.sum(3))
+            at.add(missed, pair.by_truth(pair.q))
             for f, total in zip(how.terms, terms, strict=True):
                 right = pair.by_truth(weighted(f.value(1 - pair.q, 1), weights))
                 wrong = pair.by_truth(weighted(f.value(pair.q, 0), weights))
-                total[images].add_(right).add_(wrong.flip(2))
+                at.add(total, right + wrong.flip(2))
         if how.voxel is not None or log_p is not None:
             ce = pair.cross_entropy_()
             if how.voxel is not None:
-                losses[images].add_(pair.by_truth(weighted(how.voxel.value(pair.q, ce), weights)))
+                at.add(losses, pair.by_truth(weighted(how.voxel.value(pair.q, ce), weights)))
             if log_p is not None:
-                torch.neg(kept(ce, pair.valid), out=log_p[at])
+                torch.neg(kept(ce, pair.valid), out=at.of(log_p))
     sums = None
     if how.sums:
         hit = size - missed
@@ -95,29 +95,29 @@ def pair_gradient(
         of_losses = of_losses.to(dtype)
         of_losses = (of_losses if how.joint else of_losses.transpose(1, 2).flip(2)) * sign
     for at, pair in _pairs(logits, labels, valid, how, room):
-        images, weights = at[0], part(how.weights, at)
+        weights = part(how.weights, at)
         if room is None:
             pair.look()
         elif how.slope is not None and not how.joint:
             torch.neg(pair.error, out=pair.q).expm1_().neg_()
         slope = pair.free.zero_()
         if of_losses is not None and how.slope is None:
-            slope = weighted(pair.of_truth(of_losses[images], slope), weights)
+            slope = weighted(pair.of_truth(at.each(of_losses), slope), weights)
         elif of_losses is not None and how.slope is not None:
             factor = how.slope(pair.q, pair.cross_entropy_() if room is None else pair.error)
-            falls = pair.of_truth(of_losses[images]).mul_(factor)
+            falls = pair.of_truth(at.each(of_losses)).mul_(factor)
             slope = weighted(falls.sum(1, keepdim=True) if how.joint and falls.shape[1] > 1 else falls, weights)
         if of_missed is not None:
             right = torch.sub(1, pair.q, out=pair.error)
-            of_q = pair.of_truth(of_missed[images])
+            of_q = pair.of_truth(at.each(of_missed))
             for f, price in zip(how.terms, of_terms, strict=True):
-                of_term = derivative(f, pair.q, 0).mul_(pair.of_truth(price[images].flip(2) * sign))
-                of_term -= derivative(f, right, 1).mul_(pair.of_truth(price[images] * sign))
+                of_term = derivative(f, pair.q, 0).mul_(pair.of_truth(at.each(price).flip(2) * sign))
+                of_term -= derivative(f, right, 1).mul_(pair.of_truth(at.each(price) * sign))
                 of_q += weighted(of_term, weights)
             slope.addcmul_(of_q, right)
         if of_log_p is not None:
-            slope.addcmul_(torch.sub(pair.foreground, pair.background), of_log_p[at])
-        *first, last = gradient[at].tensor_split(2, 1) if how.joint else (gradient[at],)
+            slope.addcmul_(torch.sub(pair.foreground, pair.background), at.of(of_log_p))
+        *first, last = at.of(gradient).tensor_split(2, 1) if how.joint else (at.of(gradient),)
         torch.mul(slope, pair.q, out=last)
         for it in first:
             torch.neg(last, out=it)
@@ -130,14 +130,14 @@ def _pairs(
     """The blocks, one after the other in the same arrays."""
     space, works = None, {}
     for at in parts(logits, 4 / 3 if how.joint else 1.0):
-        here = logits[at]
+        here = at.of(logits)
         if here.shape not in works:
             images, classes, voxels = here.shape
             shape = images, 1 if how.joint else classes, voxels
             if space is None:
                 space = logits.new_empty(5, math.prod(shape), dtype=compute_dtype(logits.dtype))
             works[here.shape] = _Work(space.view(-1)[: 5 * math.prod(shape)].view(5, *shape))
-        yield at, _Pair(here, labels[at], part(valid, at), how, part(room, at), works[here.shape])
+        yield at, _Pair(here, at.of(labels), part(valid, at), how, part(room, at), works[here.shape])
 
 
 class _Work:

@@ -17,6 +17,9 @@ Part = Float[Tensor, "..."]
 def class_part(loss: Float[Tensor, "B C"], e: Evidence, *, add: bool = False) -> Part:
     """The weighted mean over the classes, or with `add` their weighted sum, and for the batch the mean over images."""
     loss, counted = counted_classes(loss, e)
+    if counted is None:
+        each = loss.sum(1) if add else loss.mean(1)
+        return each.mean() if e.reduction == "mean" else each
     share = counted.sum(1)
     each = (loss * counted).sum(1)
     each = each if add else ratio(each, share, empty=0.0)
@@ -39,17 +42,15 @@ def voxel_part(
         e: How to reduce.
         weight: Weights of the voxels, 0 where ignored.
     """
-    dtype = sum_dtype(loss.device)
-    if weight is None:
-        size = e.n[:, 0] * loss.shape[1]
-    else:
+    dtype, size = sum_dtype(loss.device), None
+    if weight is not None:
         loss, size = loss * weight, e.pooled(weight.sum((1, 2), dtype=dtype))
-    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)), size, e)
+    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)), size, e, loss.shape[1])
 
 
 def image_part(total: Float[Tensor, " B"], e: Evidence) -> Part:
     """`voxel_part` of losses that are added up already, over the voxels of each image."""
-    return _mean(total, e.n[:, 0], e)
+    return _mean(total, None, e)
 
 
 def truth_part(
@@ -63,18 +64,23 @@ def truth_part(
 
     The mean is weighted by the class, or by the channel; with `add` channels are added up, and weights not divided out.
     """
-    losses, size = e.by_truth, e.n[:, 0] * (1 if add else e.inputs.outputs)
+    losses, size, outputs = e.by_truth, None, 1 if add else e.inputs.outputs
     if price is not None:
         losses = losses * price
     if weight is not None:
         weight = class_weight(weight, e.inputs.logits)
         losses = losses * weight
-        size = size if add else (e.truths * weight).sum((1, 2))
-    return _mean(losses.sum((1, 2)), size, e)
+        size = None if add else (e.truths * weight).sum((1, 2))
+    return _mean(losses.sum((1, 2)), size, e, outputs)
 
 
-def _mean(total: Float[Tensor, " B"], size: Float[Tensor, " B"], e: Evidence) -> Part:
-    everything = all_sum(size.sum(), e.group)
+def _mean(total: Float[Tensor, " B"], size: Float[Tensor, " B"] | None, e: Evidence, outputs: int = 1) -> Part:
+    """The mean of losses of which images have `size`; None stands for so many of each voxel."""
+    if size is None and e.is_whole:
+        batch, _, voxels = e.inputs.logits.shape
+        total = total / (voxels * outputs * (batch // total.shape[0]))
+        return total.mean() if e.reduction == "mean" else total
+    everything = all_sum((e.n[:, 0] * outputs if size is None else size).sum(), e.group)
     if e.reduction == "mean":
         return ratio(all_sum(total.sum(), e.group), everything, empty=0.0)
     images = all_sum((e.n > 0).sum().to(total.dtype), e.group)

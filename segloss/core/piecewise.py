@@ -61,6 +61,6 @@ class _Piecewise(Function):
         gradient = torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)
-            p = predicted(logits[at], here, ctx.activation, work)
-            chain(gradient[at], torch.mul(slope[at], price[at[0]], out=work[1]), p, here, ctx.activation)
+            p = predicted(at.of(logits), here, ctx.activation, work)
+            chain(at.of(gradient), torch.mul(at.of(slope), at.each(price), out=work[1]), p, here, ctx.activation)
         return gradient, None, None, None

@@ -37,8 +37,12 @@ def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:
     return mean_over_classes(*counted_classes(loss, e), e.reduction, e.dtype, e.group)
 
 
-def counted_classes(loss: Float[Tensor, "B C"], e: Evidence) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
-    """The losses under the policy for absent classes, and by how much each counts."""
+def counted_classes(
+    loss: Float[Tensor, "B C"], e: Evidence
+) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"] | None]:
+    """The losses under the policy for absent classes, and by how much each counts; None where all do alike."""
+    if e.is_whole and e.weight is None and e.absent == "smooth":
+        return loss, None
     counted = torch.ones_like(loss) if e.weight is None else e.weight.expand_as(loss)
     if e.absent == "skip":
         counted = counted * (e.g > 0)
@@ -70,7 +74,9 @@ def over_total(
 ) -> Value:
     """Reduce losses of voxels that are added up already, so many of them at a voxel."""
     total = all_sum(total, group)
-    if reduction == "mean":
+    if reduction == "mean" and x.valid is None and group is None:
+        total = total / (x.logits.shape[0] * x.logits.shape[2] * outputs)
+    elif reduction == "mean":
         total = ratio(total, all_sum(count(x).sum() * outputs, group), empty=0.0)
     return total.to(x.logits.dtype)
 
@@ -99,16 +105,18 @@ def over_truths(
 
 def mean_over_classes(
     loss: Float[Tensor, "B C"],
-    counted: Float[Tensor, "B C"],
+    counted: Float[Tensor, "B C"] | None,
     reduction: Reduction,
     dtype: torch.dtype,
     group: ProcessGroup | None = None,
 ) -> Value:
-    """Reduce losses that count by the weights `counted`.
+    """Reduce losses that count by the weights `counted`; None where all count alike, in one process.
 
     The mean is a weighted mean over the classes of each image, then a mean over the images where any class counts.
     "sum" and "none" multiply each loss by its weight.
     """
+    if counted is None:
+        return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]().to(dtype)
     if reduction != "mean":
         return _reduced(loss * counted, counted, reduction, dtype, group)
     share = counted.sum(1)

@@ -156,14 +156,17 @@ class _Pass(Function):
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         alone = how.activation == "softmax" and how.joint and not how.sums and how.voxel is None and how.known is None
         for at, work in blocks(logits, 3):
-            here, label, weights, known = part(valid, at), labels[at], part(how.weights, at), known_of(how, at)
+            here, label, weights, known = part(valid, at), at.of(labels), part(how.weights, at), known_of(how, at)
             scores = scores_of(logits, labels, valid, how, at)
             if alone and log_p is not None:
-                log_p[at] = log_p_alone(kept(put(scores, dtype, work[1]), here, in_place=True), label, here, work[0])
+                x = kept(put(scores, dtype, work[1]), here, in_place=True)
+                at.of(log_p).copy_(log_p_alone(x, label, here, work[0]))
                 continue
-            p = predicted(scores, here, how.activation, work)
-            if room is not None:
-                room[at] = p
+            place = None if room is None else at.unfolded(room)
+            first = place if place is not None and place.is_contiguous() and at.folds == 1 else work[0]
+            p = predicted(scores, here, how.activation, (first, work[1]))
+            if place is not None and p is not place:
+                place.copy_(p.view(place.shape))
             if known is not None:
                 p = merged(p, known)
             g = truth(p, label, here, how, work[1])
@@ -172,13 +175,13 @@ class _Pass(Function):
                 at_truth = true_p(p, g, here, how, hit)
                 likely = log_p_in(scores, p, label, here, how, known) if at_truth is None else at_truth.log()
                 if log_p is not None:
-                    log_p[at] = likely
+                    at.of(log_p).copy_(likely)
                 if losses is not None and how.voxel is not None:
                     missed = -likely.expm1() if at_truth is None else 1 - at_truth
                     loss = weighted(kept(how.voxel.value(missed, -likely), here), weights)
-                    losses[at[0]] += by_truth(loss, g, how.joint, classes)
+                    at.add(losses, by_truth(loss, g, how.joint, classes))
             if sums is not None:
-                sums[at[0]] += sums_in(p, g, here, how, weights, hit)
+                at.add(sums, sums_in(p, g, here, how, weights, hit))
         return sums, log_p, losses
 
     @staticmethod
