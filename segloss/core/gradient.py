@@ -64,7 +64,8 @@ def gradient_of(
                 slope, at_truth = _slopes(q, g, how, weights, price, hit)
                 slope = slope if known is None else spread(slope, known)
                 rise = at_truth if rise is None else at_truth.add_(rise)
-            _write(out, p, slope, members, rise, work)
+            if rise is not None:
+                _write(out, p, slope, members, rise, work)
             continue
         if price is not None:
             slope = torch.mul(g, price[:, 1], out=work[2]).add_(price[:, 0])
