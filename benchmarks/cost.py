@@ -8,7 +8,8 @@
     python -m benchmarks.cost --smoke             # on tiny inputs, to see that all of it runs
 
 A loss, its peers and cross-entropy are called in turns; times are medians of the ratios within a turn. Memory is the
-peak of one pass, gradient included, in units of the logits. The series:
+peak of one pass, gradient included, in units of the logits. On a GPU its kernels are counted and timed, too, and their
+time is compared with that of moving the data alone; `--write` keeps these in benchmarks/results-cuda.json. The series:
 
     shapes      all losses with the parameters of their papers, on the shapes below
     one thread  those with a peer
@@ -32,11 +33,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import Peak, memory, times
+from benchmarks.measure import OnGpu, Peak, floor, memory, on_gpu, times
 from benchmarks.subjects import COMMON, Group, Made, On, cross_entropy, groups
 from tools.writing import write_all
 
-RESULTS = Path(__file__).parent / "results.json"
+RESULTS = {"cpu": Path(__file__).parent / "results.json", "cuda": Path(__file__).parent / "results-cuda.json"}
 SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64, 64, 64), (2, 1, 64, 64, 64)]
 ONE = (2, 4, 64, 64, 64)
 SIDES, CLASSES = [2**n for n in range(6, 13)], [2**n for n in range(1, 9)]
@@ -86,6 +87,9 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
             made[it.name] = call[0], torch.compile(call[1]) if point.compiled else call[1]
     logits, call = cross_entropy(point.on)
     yardstick = logits, torch.compile(call) if point.compiled else call
+    gpu = point.on.device == "cuda"
+    least = floor(point.on) if gpu and made else 0.0
+    of_yardstick = on_gpu(yardstick).milliseconds if gpu and made else 0.0
     for name, time in times(made, yardstick, rounds, compiled=point.compiled).items():
         it = next(it for it in point.group if it.name == name)
         peak = peaks.get((name, point.on), Peak(None)).ratio
@@ -102,7 +106,18 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
             "time_spread": round(time.spread, 3),
             "milliseconds": round(time.milliseconds, 3),
             "memory_ratio": None if peak is None else round(peak, 3),
+            **(_of_gpu(on_gpu(made[name]), of_yardstick, least) if gpu else {}),
         }
+
+
+def _of_gpu(found: OnGpu, of_yardstick: float, least: float) -> dict[str, Any]:
+    """The figures of a GPU: kernels, their time as a ratio, and how much of it moving the data alone would take."""
+    return {
+        "launches": found.launches,
+        "gpu_ratio": round(found.milliseconds / of_yardstick, 3),
+        "gpu_milliseconds": round(found.milliseconds, 4),
+        "of_floor": round(least / found.milliseconds, 3),
+    }
 
 
 def peaks_of(every: list[Point]) -> dict[tuple[str, On], Peak]:
@@ -115,10 +130,12 @@ def main(words: list[str]) -> None:
     """Print the figures, and keep them if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("words", nargs="*", metavar="WORD", help="only losses whose name contains one of these")
-    parser.add_argument("--write", nargs="?", type=Path, const=RESULTS, metavar="FILE", help="keep the figures")
+    parser.add_argument("--write", nargs="?", type=Path, const=Path(), metavar="FILE", help="keep the figures")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure")
     parser.add_argument("--smoke", action="store_true", help="tiny inputs and one round: figures mean nothing")
     args = parser.parse_args(words)
+    if args.write == Path():
+        args.write = RESULTS[args.device]
     found = [g for g in groups() if not args.words or any(word in it.name for word in args.words for it in g)]
     old = _old(args.write, args.device) if args.write and args.words else None
     every = list(points(found, args.device, smoke=args.smoke))

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.subjects import Call, Made, On, Subject
+from benchmarks.subjects import Call, Made, On, Subject, sample
 
 PATIENCE = 1.0
 """What takes longer than this, in seconds, is called once."""
@@ -68,6 +70,42 @@ def times(made: Mapping[str, Made], yardstick: Made, rounds: int, *, compiled: b
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         found[name] = Time(middle, (high - low) / 2, 1e3 * statistics.median(each))
     return found
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """What a pass puts on a GPU: how many kernels and copies, and how long they take together."""
+
+    launches: int
+    milliseconds: float
+
+
+def on_gpu(made: Made) -> OnGpu:
+    """The kernels of a pass, in the order of their start."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
+        step(*made)
+    every = [it for it in found.events() or () if it.device_type == DeviceType.CUDA]
+    return OnGpu(len(every), sum(it.time_range.elapsed_us() for it in every) / 1e3)
+
+
+def floor(on: On) -> float:
+    """Milliseconds in which a GPU copies as much as a loss must move.
+
+    That is to read logits and labels twice, and to write the gradient once.
+    """
+    logits, target = sample(on)
+    moved = 3 * _size(logits) + 2 * _size(target)
+    source = torch.empty(moved // 2, dtype=torch.uint8, device=on.device)
+    copy = torch.empty_like(source)
+    copies = []
+    for _ in range(7):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        copy.copy_(source)
+        end.record()
+        torch.cuda.synchronize()
+        copies.append(start.elapsed_time(end))
+    return statistics.median(copies)
 
 
 def memory(subject: Subject, on: On) -> Peak:

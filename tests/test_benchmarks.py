@@ -1,5 +1,6 @@
 """The benchmark runs, and its figures become pages."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from benchmarks.cost import main, merged
 from benchmarks.measure import Peak, Time, memory, times
 from benchmarks.subjects import Call, On, Subject, cross_entropy, groups
 from tools.cost import cost_page, cost_pages
-from tools.timed import Benchmark, benchmark, exponent
+from tools.timed import RESULTS_OF_GPU, Benchmark, benchmark, exponent
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = {
@@ -152,6 +153,24 @@ def test_the_page_says_where_others_cost_less() -> None:
     assert "- `slow_loss()` on 1 × 2 × 3: more than 10 s." in cost_page(
         Benchmark("here", "2026-11-25", {}, 2, (HERE,), (left_out,))
     )
+
+
+def test_the_page_tells_of_a_gpu() -> None:
+    assert "On a GPU" not in cost_page(Benchmark("here", "2026-11-25", {}, 2, (HERE,)))
+    of_gpu = {**HERE, "launches": 12, "gpu_ratio": 0.25, "gpu_milliseconds": 0.1, "of_floor": 0.44}
+    found = Benchmark("H100", "2026-11-26", {"torch": "2"}, 2, (of_gpu,))
+    page = cost_page(Benchmark("here", "2026-11-25", {}, 2, (HERE,)), found)
+    assert "| `dice_loss()` | 2 × 4 × 96 × 96 | 0.50 | 0.25 | 12 | 1.20 | 44% |" in page
+    assert "on H100 (torch 2)" in page
+
+
+def test_figures_of_a_gpu_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    text = '{"machine": "H100", "date": "", "versions": {}, "threads": 2, "left_out": [], "results": [%s]}'
+    (tmp_path / RESULTS_OF_GPU).write_text(text % json.dumps(HERE))
+    assert benchmark(tmp_path).results == ()
+    with pytest.raises(ValueError, match=r"results-cuda.json: a result lacks launches, gpu_ratio"):
+        benchmark(tmp_path, RESULTS_OF_GPU)
 
 
 def test_committed_figures_can_be_read() -> None:

@@ -18,18 +18,19 @@ WHY = (
     "of about a millisecond, for its checks and for the steps from the sums to the value, which shows where logits are "
     "few. What must see all of them at once, such as the choice of the hardest voxels, needs arrays of their size."
 )
+NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
 
 
-def cost_pages(found: Benchmark) -> dict[str, str]:
+def cost_pages(found: Benchmark, gpu: Benchmark = NOTHING) -> dict[str, str]:
     """The page, and a drawing for each curve that was measured."""
     drawings = {
         f"docs/cost-{name}.svg": drawing(found.series(name), name) for name in CURVES if len(found.series(name)) > 1
     }
-    return {"docs/cost.md": cost_page(found), **drawings}
+    return {"docs/cost.md": cost_page(found, gpu), **drawings}
 
 
-def cost_page(found: Benchmark) -> str:
+def cost_page(found: Benchmark, gpu: Benchmark = NOTHING) -> str:
     """The page."""
     lines = front_matter("Cost", "navigation", description="Time and memory of every loss, beside other libraries.")
     lines += ["# Cost", ""]
@@ -44,7 +45,7 @@ def cost_page(found: Benchmark) -> str:
         "`make bench` measures on your machine.",
         "",
     ]
-    lines += [*beside(found), *growth(found), *variants(found), *every(found), *left_out(found)]
+    lines += [*beside(found), *on_gpu(gpu), *growth(found), *variants(found), *every(found), *left_out(found)]
     return "\n".join(lines)
 
 
@@ -99,6 +100,34 @@ def beside(found: Benchmark) -> list[str]:
     lines = ["## Beside other libraries", "", *table(head, rows)]
     lines += ["Where another library takes less time or memory:" if behind else "None of them takes less.", ""]
     return [*lines, *behind, "", WHY, ""] if behind else lines
+
+
+def on_gpu(found: Benchmark) -> list[str]:
+    """Our losses and those of others on a GPU."""
+    if not found.results:
+        return []
+    versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    lines = ["## On a GPU", ""]
+    lines += [
+        f"Measured on {found.date} on {found.machine} ({versions}), in float32. **Time** is that of the call until the "
+        "GPU has done all of it, **on the GPU** that of its kernels alone, both as a multiple of `F.cross_entropy`: "
+        "where a network keeps the GPU busy, the second is what a loss costs. **Kernels** counts these and copies. "
+        "**Bound** is the part of the time on the GPU that moving the data alone would take, logits and labels read "
+        "twice and the gradient written once. None of our losses waits for the GPU, but those that need the CPU.",
+        "",
+    ]
+    rows = [
+        [
+            f"`{it['name']}`" if is_ours(it) else it["name"],
+            shape_name(it),
+            *map(number, (it["time_ratio"], it["gpu_ratio"])),
+            str(it["launches"]),
+            number(it["memory_ratio"]),
+            f"{it['of_floor']:.0%}",
+        ]
+        for it in found.series("shapes")
+    ]
+    return [*lines, *table(["Loss", "Logits", "Time", "On the GPU", "Kernels", "Memory", "Bound"], rows)]
 
 
 def growth(found: Benchmark) -> list[str]:

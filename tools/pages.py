@@ -41,7 +41,7 @@ from tools.problems import read_text
 from tools.reliability import FIGURES, reliability_page
 from tools.sources import Function
 from tools.table import catalogue_page
-from tools.timed import Benchmark, benchmark
+from tools.timed import RESULTS_OF_GPU, Benchmark, benchmark
 from tools.verified import Case, summaries, verified
 from tools.wanted import wanted_page
 
@@ -80,7 +80,7 @@ def pages(catalogue: Catalogue) -> dict[str, str]:
     return {
         **render(entries, bibtex, catalogue.functions, cases, drawn, where, made),
         **guides(entries, catalogue.functions),
-        **cost_pages(timed),
+        **cost_pages(timed, benchmark(ROOT, RESULTS_OF_GPU)),
         "docs/one-input.md": one_input,
         "docs/wanted.md": wanted_page(wanted),
         "docs/licences.md": licences_page(ROOT),

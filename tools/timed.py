@@ -3,7 +3,7 @@
 `benchmarks/results.json`, which `python -m benchmarks.cost --write` makes, is `{"machine": text, "versions": {name:
 text}, "date": "YYYY-MM-DD", "threads": 2, "results": [...], "left_out": [...]}`. A result has the fields below; its
 ratios are those of one forward and backward pass to `F.cross_entropy` on the same logits in the same turn, its memory
-is in units of the logits.
+is in units of the logits. Those of a GPU, in `results-cuda.json`, have the fields of `OF_GPU` besides.
 """
 
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-RESULTS = "benchmarks/results.json"
+RESULTS, RESULTS_OF_GPU = "benchmarks/results.json", "benchmarks/results-cuda.json"
 FIELDS = (
     "series",
     "name",
@@ -29,6 +29,7 @@ FIELDS = (
     "milliseconds",
     "memory_ratio",
 )
+OF_GPU = ("launches", "gpu_ratio", "gpu_milliseconds", "of_floor")
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,16 @@ class Benchmark:
         return {name: statistics.median(times) for name, times in found.items()}
 
 
-def benchmark(root: Path) -> Benchmark:
+def benchmark(root: Path, results: str = RESULTS) -> Benchmark:
     """The committed results; none where there is no file."""
-    file = root / RESULTS
+    file, fields = root / results, FIELDS if results == RESULTS else FIELDS + OF_GPU
     if not file.is_file():
         return Benchmark()
     found = json.loads(file.read_text(encoding="utf-8"))
     for result in found["results"]:
-        missing = [name for name in FIELDS if name not in result]
+        missing = [name for name in fields if name not in result]
         if missing:
-            raise ValueError(f"{RESULTS}: a result lacks {', '.join(missing)}: {result}")
+            raise ValueError(f"{results}: a result lacks {', '.join(missing)}: {result}")
     return Benchmark(**{**found, "results": tuple(found["results"]), "left_out": tuple(found["left_out"])})
 
 

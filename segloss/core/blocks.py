@@ -43,7 +43,8 @@ class At:
         x[self.images].add_(sums if self.folds == 1 else sums.sum(0, keepdim=True, dtype=x.dtype))
 
 
-SIZE = {"cpu": 3 * 2**16, "cuda": 2**25}
+SIZE = {"cpu": 3 * 2**16, "cuda": 2**23}
+"""Values of a block; on the CPU of one or two cores."""
 
 
 def blocks(logits: Block, arrays: int = 2) -> Iterator[tuple[At, tuple[Block, ...]]]:
@@ -62,9 +63,9 @@ def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
     `scale` is how much larger than usual they may be.
     """
     images, classes, voxels = logits.shape
-    size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]))
-    size = max(size, min(4 * size, logits.numel() // 8))
     cores = torch.get_num_threads() if logits.device.type == "cpu" else 1
+    size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]) * max(1, cores / 2))
+    size = max(size, min(4 * size, logits.numel() // 8))
     rows = min(images, max(1, size // (classes * voxels)))
     rows = max(rows - rows % cores, cores if images % cores == 0 else 1)
     columns = -(-voxels // max(1, -(-rows * classes * voxels // size)))

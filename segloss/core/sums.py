@@ -5,7 +5,10 @@ block, so that nothing else of the size of the logits is needed, and class indic
 of the image.
 """
 
+import importlib
 from dataclasses import replace
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,6 +29,7 @@ from segloss.core.totals import sums_in
 from segloss.core.truth import How, Terms, VoxelLoss, truth
 
 Sums = Float[Tensor, "B C"]
+MANY = 1024  # classes of a tile of the kernels
 
 
 def count(x: Inputs) -> Float[Tensor, "B 1"]:
@@ -111,9 +115,33 @@ def _room(x: Inputs, how: How) -> Block | None:
     Not where the logits are of a shorter type than p, nor where a pass needs no p.
     """
     wanted = torch.is_grad_enabled() and x.logits.requires_grad and how.activation != "none"
+    if wanted and (kernels := kernels_for(x.logits, how)):
+        return None if how.slope is None else kernels.empty_map(x.logits)
     several = how.sums or (how.voxel is not None and how.joint)
     fits = x.logits.dtype == compute_dtype(x.logits.dtype) and (several or is_pair(x.logits, x.labels, how))
     return torch.empty_like(x.logits) if wanted and fits else None
+
+
+def kernels_for(logits: Block, how: How) -> ModuleType | None:
+    """The kernels of a GPU, if this pass is one of theirs."""
+    classes, voxels = logits.shape[1:]
+    changed = how.terms or any(it is not None for it in (how.cost, how.lowered, how.known))
+    if how.activation != "softmax" or how.dense or changed or logits.dtype == torch.float64:
+        return None
+    return _kernels(logits.device) if classes <= MANY and classes * voxels < 2**31 else None
+
+
+@cache
+def _kernels(device: torch.device) -> ModuleType | None:
+    """None where there is no GPU, no triton, or no compiler for it."""
+    if device.type != "cuda":
+        return None
+    try:
+        kernels = importlib.import_module("segloss.core.fused")
+        kernels.try_out(device)
+    except Exception:  # whatever triton says of a GPU or a compiler, the blocks do without
+        return None
+    return kernels
 
 
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
@@ -143,6 +171,8 @@ class _Pass(Function):
     def forward(
         logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
     ) -> tuple[Tensor | None, ...]:
+        if kernels := kernels_for(logits, how):
+            return kernels.fused_pass(logits, labels, valid, how, room)
         if is_pair(logits, labels, how):
             return pair_pass(logits, labels, valid, how, room)
         images, classes, voxels = logits.shape
@@ -202,8 +232,8 @@ class _Pass(Function):
 
         with torch.autocast(logits.device.type, enabled=False):
             room, ctx.room = ctx.room, None
-            if is_pair(logits, labels, how):
-                gradient = pair_gradient(logits, labels, valid, how, room, *prices)
+            if kernels := kernels_for(logits, how):
+                write = kernels.fused_gradient
             else:
-                gradient = gradient_of(logits, labels, valid, how, room, *prices)
-            return gradient, None, None, None, None
+                write = pair_gradient if is_pair(logits, labels, how) else gradient_of
+            return write(logits, labels, valid, how, room, *prices), None, None, None, None
