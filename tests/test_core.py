@@ -21,6 +21,7 @@ from segloss.core import (
     soft_masks,
 )
 from segloss.core.blocks import SIZE, blocks
+from segloss.core.hardest import _in_place
 from segloss.core.masks import true_mask
 from segloss.core.sums import class_sums, voxel_sums
 from segloss.core.truth import Term, focused
@@ -461,3 +462,19 @@ def test_mixed_precision_does_not_reach_the_sums(shape, activation):
         found = value_and_grad()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100, 40_000])
+@pytest.mark.parametrize("kind", ["random", "ties", "sorted", "periodic", "hidden"])
+def test_a_place_in_the_order_is_found_from_a_sample(size, kind):
+    """Also where the sample, taken in even steps, does not look like the rest."""
+    x = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    x = {
+        "random": x,
+        "ties": x.round(),
+        "sorted": x.sort(descending=True).values,
+        "periodic": torch.arange(size, dtype=torch.float32) % 2,
+        "hidden": torch.where(torch.arange(size) % 2 == 0, 5.0, x),
+    }[kind]
+    for number in {1, max(1, size // 10), max(1, size // 2), size}:
+        assert _in_place(x, number) == x.sort().values[number - 1]

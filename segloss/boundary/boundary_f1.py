@@ -16,7 +16,7 @@ from segloss.core import (
     not_negative,
     prepare,
     soft_masks,
-    sum_dtype,
+    spatial_sum,
 )
 
 Map = Float[Tensor, "B C *S"]
@@ -78,8 +78,8 @@ def boundary_f1_loss(
     p, g = (x.spatial(y) for y in soft_masks(x))
     valid = None if x.valid is None else x.spatial(x.valid)
     b_p, b_g = (_rim(y, boundary_width, valid) for y in (p, g))
-    precision = _sum(b_p * dilation(b_g, width=tolerance_width)) / (_sum(b_p) + smooth)
-    recall = _sum(b_g * dilation(b_p, width=tolerance_width)) / (_sum(b_g) + smooth)
+    precision = spatial_sum(b_p * dilation(b_g, width=tolerance_width)) / (spatial_sum(b_p) + smooth)
+    recall = spatial_sum(b_g * dilation(b_p, width=tolerance_width)) / (spatial_sum(b_g) + smooth)
     return reduce(1 - 2 * precision * recall / (precision + recall + smooth))
 
 
@@ -88,7 +88,3 @@ def _rim(y: Map, width: int, valid: Tensor | None) -> Map:
     outside = 1 - y
     rim = dilation(outside, valid, width=width) - outside
     return rim if valid is None else rim.masked_fill(~valid, 0)
-
-
-def _sum(y: Map) -> Float[Tensor, "B C"]:
-    return y.flatten(2).sum(2, dtype=sum_dtype(y.device))

@@ -22,7 +22,7 @@ from segloss.core import (
     prepare,
     ratio,
     soft_masks,
-    sum_dtype,
+    spatial_sum,
 )
 
 Map = Float[Tensor, "B C *S"]
@@ -79,7 +79,7 @@ def hausdorff_convolution_loss(
     p, g = soft_masks(x)
     extra, missed = _prices(x.spatial(g), x.spatial(predicted_mask(x).to(p.dtype)), radii, alpha)
     loss = (p - g).square() * (extra.flatten(2) * p + missed.flatten(2) * g)
-    return reduce(ratio(loss.sum(2, dtype=sum_dtype(p.device)), count(x), empty=0.0))
+    return reduce(ratio(spatial_sum(loss), count(x), empty=0.0))
 
 
 def _prices(g: Map, predicted: Map, radii: Sequence[float], alpha: float) -> tuple[Map, Map]:

@@ -19,7 +19,7 @@ from segloss.core import (
     prepare,
     ratio,
     soft_masks,
-    sum_dtype,
+    spatial_sum,
 )
 
 Map = Float[Tensor, "B C *S"]
@@ -81,7 +81,7 @@ def hausdorff_erosion_loss(
         e = _eroded(e, valid)
         e = _stretched(e, valid) if normalise else e
         total = total + k**alpha * e
-    return reduce(ratio(total.flatten(2).sum(2, dtype=sum_dtype(e.device)), count(x), empty=0.0))
+    return reduce(ratio(spatial_sum(total), count(x), empty=0.0))
 
 
 def _eroded(e: Map, valid: Bool[Tensor, "B 1 *S"] | None) -> Map:

@@ -24,7 +24,7 @@ from segloss.core import (
     predicted_mask,
     prepare,
     ratio,
-    sum_dtype,
+    spatial_sum,
     true_mask,
 )
 
@@ -95,4 +95,4 @@ def shape_aware_cross_entropy_loss(
 
 
 def _sum(of_voxels: Tensor) -> Float[Tensor, "B K 1"]:
-    return of_voxels.sum(2, keepdim=True, dtype=sum_dtype(of_voxels.device))
+    return spatial_sum(of_voxels).unsqueeze(2)

@@ -28,6 +28,7 @@ from segloss.core import (
     power_means,
     predicted,
     prepare,
+    spatial_sum,
     sum_dtype,
     true_mask,
 )
@@ -202,8 +203,8 @@ def _from_minima(
     points = x.spatial(true_mask(x)[:, classes])
     valid = None if x.valid is None else x.spatial(x.valid)
     minima_at_points, nearest = minima(p, points, valid, D, size, exponent, smooth)
-    S, Y = _sum(p), _sum(points)
-    loss = _sum(p * nearest) / (S + smooth) + torch.where(Y > 0, minima_at_points / Y.clamp(min=1), D[:, None])
+    S, Y = spatial_sum(p), spatial_sum(points)
+    loss = spatial_sum(p * nearest) / (S + smooth) + torch.where(Y > 0, minima_at_points / Y.clamp(min=1), D[:, None])
     counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
     return mean_over_classes(loss, counted * (count(x) > 0), reduction, logits.dtype)
 
@@ -214,7 +215,3 @@ def _reach(x: Inputs, size: tuple[float, ...], given: float | None) -> Float[Ten
     if given is not None:
         return torch.full(x.shape[:1], given, **like)
     return (counted_box(x)[1] * torch.tensor(size, **like)).square().sum(1).sqrt()
-
-
-def _sum(y: Tensor) -> Float[Tensor, "B C"]:
-    return y.flatten(2).sum(2, dtype=sum_dtype(y.device))

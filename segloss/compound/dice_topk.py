@@ -82,5 +82,5 @@ def dice_topk_loss(
     number = share_of(count(e.inputs).sum() * e.log_p.shape[1], k)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     kept, of_class = hardest(e.log_p, number), weight_of(weight, e.inputs)
-    topk = voxel_part(-e.log_p, e, weight=kept if of_class is None else of_class * kept)
-    return over_parts(dice_weight * dice + topk_weight * topk, e)
+    topk = voxel_part(e.log_p, e, weight=kept if of_class is None else of_class * kept)
+    return over_parts(dice_weight * dice - topk_weight * topk, e)

@@ -62,6 +62,7 @@ from segloss.core.inputs import not_negative as not_negative
 from segloss.core.inputs import one_of as one_of
 from segloss.core.inputs import positive as positive
 from segloss.core.inputs import prepare as prepare
+from segloss.core.inputs import spatial_sum as spatial_sum
 from segloss.core.inputs import sum_dtype as sum_dtype
 from segloss.core.integral import integral as integral
 from segloss.core.label_maps import LabelMap as LabelMap

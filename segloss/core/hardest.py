@@ -7,21 +7,34 @@ from torch import Tensor
 
 from segloss.core.inputs import can_look_at
 
+SAMPLE = 2**14
+
 
 def hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float[Tensor, "B K N"]:
     """The part each voxel has in the `number` voxels whose truth is least likely: 1, 0, or less than 1 at the border.
 
     Voxels that tie for the last places share them. Ignored ones have a log-probability of 0 and so come last.
     """
-    loss = -log_p.detach()
-    if can_look_at(loss):
-        at = loss.numel() - int(number)
-        border = torch.from_numpy(np.partition(loss.flatten().numpy(), at)[at : at + 1])
+    found = log_p.detach()
+    if can_look_at(found):
+        border = _in_place(found.flatten(), int(number))
     else:
-        border = loss.flatten().sort(descending=True).values.gather(0, number.reshape(1) - 1)
-    inside, at_border = ~(loss <= border), loss == border
-    left = (number - inside.sum()) / at_border.sum().clamp(min=1)
-    return torch.where(at_border, left.to(loss.dtype), inside.to(loss.dtype))
+        border = found.flatten().sort().values.gather(0, number.reshape(1) - 1)
+    inside, at_border = ~(found >= border), found == border
+    left = (number - torch.count_nonzero(inside)) / torch.count_nonzero(at_border).clamp(min=1)
+    return inside.to(found.dtype).masked_fill_(at_border, left.to(found.dtype))
+
+
+def _in_place(x: Float[Tensor, " n"], number: int) -> Float[Tensor, " 1"]:
+    """The value in this place, from 1, of the increasing order.
+
+    It is looked for among the values up to one that a sample puts a little behind it, if these are enough.
+    """
+    sample = x[:: max(1, len(x) // SAMPLE)].sort().values
+    behind = round(number / len(x) * len(sample) + 2 * len(sample) ** 0.5)
+    first = x[x <= sample[min(behind, len(sample) - 1)]]
+    first = first if len(first) >= number else x
+    return torch.from_numpy(np.partition(first.numpy(), number - 1)[number - 1 : number])
 
 
 def share_of(count: Float[Tensor, ""], k: float) -> Integer[Tensor, ""]:

@@ -127,6 +127,12 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def spatial_sum(y: Shaped[Tensor, "B C *S"]) -> Float[Tensor, "B C"]:
+    """The sum over the spatial axes in the type of the sums; the voxels are added up in theirs, as a tree."""
+    dtype = sum_dtype(y.device)
+    return y.flatten(2).sum(2, dtype=dtype) if torch.compiler.is_compiling() else y.flatten(2).sum(2).to(dtype)
+
+
 def check_reduction(reduction: str) -> None:
     """Refuse an unknown reduction."""
     one_of("reduction", reduction, ("mean", "sum", "none"))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.distributed import all_sum
-from segloss.core.inputs import ClassWeight, Value, class_weight, sum_dtype
+from segloss.core.inputs import ClassWeight, Value, class_weight, spatial_sum
 from segloss.core.overlap import Evidence
 from segloss.core.reduce import counted_classes, ratio
 
@@ -42,10 +42,10 @@ def voxel_part(
         e: How to reduce.
         weight: Weights of the voxels, 0 where ignored.
     """
-    dtype, size = sum_dtype(loss.device), None
+    size = None
     if weight is not None:
-        loss, size = loss * weight, e.pooled(weight.sum((1, 2), dtype=dtype))
-    return _mean(e.pooled(loss.sum((1, 2), dtype=dtype)), size, e, loss.shape[1])
+        loss, size = loss * weight, e.pooled(spatial_sum(weight).sum(1))
+    return _mean(e.pooled(spatial_sum(loss).sum(1)), size, e, loss.shape[1])
 
 
 def image_part(total: Float[Tensor, " B"], e: Evidence) -> Part:

@@ -18,7 +18,7 @@ from segloss.core.inputs import (
     check_reduction,
     class_range,
     class_weight,
-    sum_dtype,
+    spatial_sum,
 )
 from segloss.core.overlap import Evidence
 from segloss.core.pointwise import pointwise
@@ -66,7 +66,7 @@ def over_voxels(
     if reduction == "none":
         loss = x.spatial(loss).to(x.logits.dtype)
         return loss.squeeze(1) if loss.shape[1] == 1 else loss
-    return over_total(loss.sum(dtype=sum_dtype(loss.device)), loss.shape[1], x, reduction, group)
+    return over_total(spatial_sum(loss).sum(), loss.shape[1], x, reduction, group)
 
 
 def over_total(

@@ -22,7 +22,7 @@ from segloss.core import (
     over_voxels,
     prepare,
     share_of,
-    sum_dtype,
+    spatial_sum,
 )
 
 
@@ -129,10 +129,10 @@ def _candidates(log_p: Float[Tensor, "B K N"], x: Inputs) -> Float[Tensor, ""]:
 
 def _of_hardest(log_p: Float[Tensor, "B K N"], x: Inputs, number: Integer[Tensor, ""], reduction: Reduction) -> Value:
     """Reduce the cross-entropy of the hardest voxels."""
-    loss = -log_p * hardest(log_p, number)
+    kept = log_p * hardest(log_p, number)
     if reduction == "none":
-        return over_voxels(loss, x, "none")
-    total = loss.sum(dtype=sum_dtype(loss.device))
+        return over_voxels(-kept, x, "none")
+    total = -spatial_sum(kept).sum()
     return (total / number if reduction == "mean" else total).to(x.logits.dtype)
 
 

@@ -25,7 +25,7 @@ from segloss.core import (
     per_map,
     positive,
     ratio,
-    sum_dtype,
+    spatial_sum,
 )
 from segloss.core.blocks import predicted
 
@@ -101,11 +101,11 @@ def _length(p: Map, valid: Valid | None, smooth: float, aligned: bool) -> Float[
     squares = [difference(p, step, box=box).square() for step, box in boxes.items()]
     length = (reduce(torch.add, squares) + smooth).sqrt()
     if valid is None:
-        return length.flatten(2).sum(2, dtype=sum_dtype(p.device)) / max(1, length[0, 0].numel())
+        return spatial_sum(length) / max(1, length[0, 0].numel())
     ends = [both_valid(valid, step, box=box) for step, box in boxes.items()]
     itself = (slice(None), slice(None), *(slice(max(0, size - margin)) for size in p.shape[2:]))
     counted = reduce(torch.logical_and, ends, valid[itself])
-    total, n = (y.flatten(2).sum(2, dtype=sum_dtype(p.device)) for y in (length.masked_fill(~counted, 0), counted))
+    total, n = (spatial_sum(y) for y in (length.masked_fill(~counted, 0), counted))
     return ratio(total, n, empty=0.0)
 
 

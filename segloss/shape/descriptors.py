@@ -32,6 +32,7 @@ from segloss.core import (
     prepare,
     ratio,
     soft_masks,
+    spatial_sum,
     sum_dtype,
 )
 
@@ -213,7 +214,7 @@ class _Form(Function):
 
 
 def _form(y: Map, laplacian: Map) -> Float[Tensor, "B C"]:
-    return (y * laplacian).flatten(2).sum(2).to(sum_dtype(y.device))
+    return spatial_sum(y * laplacian)
 
 
 def _around(y: Map) -> Map:

@@ -29,7 +29,7 @@ from segloss.core import (
     prepare,
     ratio,
     soft_masks,
-    sum_dtype,
+    spatial_sum,
 )
 from segloss.core.blocks import kept
 
@@ -109,7 +109,7 @@ def _heaviside(p: Tensor, width: float | None) -> Tensor:
 def _energy(d: Map, size: Sequence[float]) -> Float[Tensor, "B C"]:
     """The energy in space: by Parseval's theorem, the sum of d times the force on it."""
     if torch.compiler.is_compiling():
-        return _sum(d * _force(d, size))
+        return spatial_sum(d * _force(d, size))
     return _Energy.apply(d, size)  # pyright: ignore[reportReturnType]
 
 
@@ -120,7 +120,7 @@ class _Energy(Function):
     def forward(ctx: Any, d: Map, size: Sequence[float]) -> Tensor:
         force, ctx.size = _force(d, size), size
         ctx.save_for_backward(d, force)
-        return _sum(d * force)
+        return spatial_sum(d * force)
 
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
@@ -139,7 +139,3 @@ def _force(d: Map, size: Sequence[float]) -> Map:
         k = frequencies(d.shape[axis], step, dtype=d.dtype, device=d.device)
         squared = squared + k.square().view(-1, *[1] * (axes[-1] - axis))
     return torch.fft.irfftn(torch.fft.rfftn(d, dim=axes) * squared.sqrt(), s=d.shape[2:], dim=axes)
-
-
-def _sum(y: Map) -> Float[Tensor, "B C"]:
-    return y.flatten(2).sum(2, dtype=sum_dtype(y.device))

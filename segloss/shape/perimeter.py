@@ -26,6 +26,7 @@ from segloss.core import (
     predicted,
     prepare,
     ratio,
+    spatial_sum,
     sum_dtype,
     true_mask,
 )
@@ -98,7 +99,7 @@ def _plain_length(y: Map, valid: Valid | None) -> Float[Tensor, "B C"]:
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[y.ndim - 3]
     eroded = _with(-pool(-_with(y, valid, 2), 3, stride=1, padding=1), valid, 0)
     ring = F.relu(pool(eroded, 3, stride=1, padding=1) - eroded)
-    return _with(ring, valid, 0).flatten(2).sum(2).to(sum_dtype(y.device))
+    return spatial_sum(_with(ring, valid, 0))
 
 
 class _Length(Function):

@@ -28,7 +28,7 @@ from segloss.core import (
     prepare,
     ratio,
     signed_distance,
-    sum_dtype,
+    spatial_sum,
     true_mask,
 )
 from segloss.core.blocks import kept
@@ -108,7 +108,7 @@ def signed_distance_regression_loss(
         return all_sum(of_images.sum(0, keepdim=True), group) if batch else of_images
 
     def total(of_voxels: Map) -> Tensor:
-        return pooled(kept(of_voxels, x.valid).sum(2, dtype=sum_dtype(of_voxels.device)))
+        return pooled(spatial_sum(kept(of_voxels, x.valid)))
 
     g = true_mask(x)[:, classes]
     D = signed_distance(x, spacing, distance, background=include_background)[:, classes].abs()

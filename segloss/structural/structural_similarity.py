@@ -18,7 +18,7 @@ from segloss.core import (
     positive,
     prepare,
     ratio,
-    sum_dtype,
+    spatial_sum,
     true_mask,
 )
 from segloss.core.blocks import kept, predicted
@@ -97,5 +97,5 @@ def structural_similarity_loss(
     loss = f * e * -log_likelihood(x)
     if reduction == "none":
         return over_voxels(loss, x, "none")
-    total, m = (y.sum(dtype=sum_dtype(y.device)) for y in (loss, f))
+    total, m = (spatial_sum(y).sum() for y in (loss, f))
     return (ratio(total, m, empty=0.0) if reduction == "mean" else total).to(logits.dtype)

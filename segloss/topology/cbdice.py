@@ -24,7 +24,7 @@ from segloss.core import (
     ratio,
     soft_masks,
     soft_skeleton,
-    sum_dtype,
+    spatial_sum,
     thinned,
 )
 
@@ -153,4 +153,4 @@ def _either(a: Map, b: Map) -> Map:
 
 
 def _sum(y: Map, e: Evidence) -> Float[Tensor, " B"]:
-    return e.pooled(y.flatten(1).sum(1, dtype=sum_dtype(y.device)))
+    return e.pooled(spatial_sum(y).sum(1))

@@ -19,7 +19,7 @@ from segloss.core import (
     ratio,
     soft_masks,
     soft_skeleton,
-    sum_dtype,
+    spatial_sum,
 )
 
 
@@ -150,4 +150,4 @@ def _cldice(e: Evidence, iterations: int, smooth: float, include_background: boo
 
 
 def _sum(y: Tensor, e: Evidence) -> Float[Tensor, " B"]:
-    return e.pooled(y.flatten(1).sum(1, dtype=sum_dtype(y.device)))
+    return e.pooled(spatial_sum(y).sum(1))
