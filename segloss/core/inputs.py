@@ -9,6 +9,8 @@ from torch import Tensor
 
 from segloss.core.sharing import shared
 
+PIECE = 2**16  # voxels that are looked at in one go
+
 Logits = Float[Tensor, "B C *S"]
 Labels = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Shaped[Tensor, "B C *S"]
 HardLabels = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Bool[Tensor, "B C *S"]
@@ -254,13 +256,18 @@ def _check_values(logits: Tensor, labels: Tensor, valid: Tensor | None, activati
         raise ValueError(f'activation="none" takes probabilities from 0 to 1, but logits hold {found[0]} to {found[1]}')
 
 
-def _outside(x: Tensor, top: int, valid: Tensor | None) -> tuple[float, float] | None:
+def _outside(x: Shaped[Tensor, "B K N"], top: int, valid: Tensor | None) -> tuple[float, float] | None:
     """The extremes of `x` over the valid voxels where they leave 0 to `top`; the mask is looked at only then."""
-    for look in (lambda: x, lambda: x.masked_select(valid) if valid is not None else x):
-        seen = look()
-        if seen.numel() == 0:
+
+    def fits(seen: Tensor) -> bool:
+        low, high = seen.detach().aminmax()
+        return bool((low >= 0) & (high <= top))
+
+    if fits(x):
+        return None
+    if valid is not None:
+        pieces = zip(x.split(PIECE, 2), valid.split(PIECE, 2), strict=True)
+        if all(fits(values.where(here, 0)) for values, here in pieces):
             return None
-        low, high = (v.item() for v in seen.detach().aminmax())
-        if low >= 0 and high <= top:
-            return None
-    return low, high
+    seen = x if valid is None else x.masked_select(valid)
+    return seen.min().item(), seen.max().item()
