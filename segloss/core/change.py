@@ -31,19 +31,22 @@ def known_of(how: How, at: At) -> Bool[Tensor, "B C"] | None:
 
 def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:
     """Probabilities where the background has those of all classes that are not known, which have none."""
-    others = ~known
-    others[:, 0] = True
-    merged = p.masked_fill(~known.unsqueeze(2), 0)
-    merged[:, :1] = torch.bmm(others.to(p.dtype).unsqueeze(1), p)
+    merged = p * known.unsqueeze(2)
+    merged[:, :1] = torch.bmm(_of_background(known).to(p.dtype).mT, p)
     return merged
 
 
 def merged_logits(x: Block, known: Bool[Tensor, "B C"]) -> Block:
     """Logits of which the softmax is `merged`."""
+    background = x.masked_fill(~_of_background(known), -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, x[:, 1:].masked_fill(~known[:, 1:, None], -torch.inf)], 1)
+
+
+def _of_background(known: Bool[Tensor, "B C"]) -> Bool[Tensor, "B C 1"]:
+    """Which classes the background stands for, itself among them."""
     others = ~known
     others[:, 0] = True
-    background = x.masked_fill(~others.unsqueeze(2), -torch.inf).logsumexp(1, keepdim=True)
-    return torch.cat([background, x[:, 1:].masked_fill(~known[:, 1:, None], -torch.inf)], 1)
+    return others.unsqueeze(2)
 
 
 def spread(slope: Block, known: Bool[Tensor, "B C"]) -> Block:
@@ -51,11 +54,16 @@ def spread(slope: Block, known: Bool[Tensor, "B C"]) -> Block:
     return torch.where(known.unsqueeze(2), slope, slope[:, :1])
 
 
-def shares(x: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:
+def shares(p: Block, q: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:
     """The part of each class in the probability of the truth, of which `g` is the membership or the index."""
     if not g.is_floating_point():
-        g = torch.zeros_like(x).scatter(1, g, 1)
-    others = ~known.unsqueeze(2)
-    of_background = (x - merged_logits(x, known)[:, :1]).exp()
-    first = of_background[:, :1] * g[:, :1]
-    return torch.cat([first, torch.where(others, of_background * g[:, :1], g)[:, 1:]], 1)
+        g = torch.zeros_like(p).scatter(1, g, 1)
+    others = _of_background(known)
+    return (g[:, :1] / q[:, :1] * p).mul_(others).addcmul_(g, (~others).to(p.dtype))
+
+
+def shares_of_logits(x: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:
+    """The same from the logits, where probabilities may be too small to divide by."""
+    q = merged_logits(x, known)
+    of_background = (x - q[:, :1]).masked_fill(~_of_background(known), -torch.inf).exp()
+    return shares(of_background, torch.ones_like(q), g, known)

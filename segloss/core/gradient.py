@@ -7,8 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, weighted
-from segloss.core.change import known_of, merged, scores_of, shares, spread
-from segloss.core.likelihood import ByTruth, LogP, likelihood_slope, log_p_in, of_truth, true_p
+from segloss.core.change import known_of, merged, scores_of, shares, shares_of_logits, spread
+from segloss.core.inputs import can_look_at
+from segloss.core.likelihood import SAFE, ByTruth, LogP, likelihood_slope, log_p_in, of_truth, true_p
 from segloss.core.totals import prices
 from segloss.core.truth import How, derivative, truth
 
@@ -58,7 +59,12 @@ def gradient_of(
             rise = fall.neg_() if rise is None else rise - fall
 
         if exclusive:
-            members = g if known is None else shares(kept(scores(), here), g, known)
+            if known is None:
+                members = g
+            elif can_look_at(p) and (q[:, :1] if here is None else q[:, :1] + ~here).amin() > SAFE:
+                members = kept(shares(p, q, g, known), here)
+            else:
+                members = shares_of_logits(kept(scores(), here), g, known)
             slope = None
             if price is not None:
                 slope, at_truth = _slopes(q, g, how, weights, price, hit)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segloss.core.sharing import shared
 
-PIECE = 2**16  # voxels that are looked at in one go
+PIECE = 2**16  # values that are looked at in one go, on the CPU
 
 Logits = Float[Tensor, "B C *S"]
 Labels = Integer[Tensor, "B *S"] | Integer[Tensor, "B 1 *S"] | Shaped[Tensor, "B C *S"]

@@ -44,9 +44,9 @@ def log_p_in(scores: Block, p: Block, label: Tensor, valid: Tensor | None, how: 
 
 
 def at_truth_of(p: Block, g: Truth, valid: Tensor | None, hit: Block | None) -> LogP:
-    """The probability of the true class, 1 where ignored; `hit` is p g, of a floating g."""
+    """The probability of the true class, 1 where ignored, as p is 0; `hit` is p g, of a floating g."""
     found = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
-    return found if valid is None else found.masked_fill_(~valid, 1)
+    return found if valid is None else found.add_(~valid)
 
 
 def true_p(p: Block, g: Truth, valid: Tensor | None, how: How, hit: Block | None) -> LogP | None:

@@ -5,9 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import At, kept, part, predicted
-from segloss.core.inputs import Inputs, Labels, Logits, Mask, prepare
-
-PIECE = 2**16  # as many values as are looked at in one go, on the CPU
+from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 
 def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
