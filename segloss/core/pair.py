@@ -196,8 +196,8 @@ class _Pair:
         """The sums over the voxels of each truth; of two classes K may be any number."""
         if self.joint:
             return torch.bmm(x, self.g[:, 0].transpose(1, 2))
-        g = self.g.flatten(0, 1)
-        return torch.bmm(g, x.reshape(g.shape[0], -1, 1)).view(*x.shape[:2], 2)
+        sums = [torch.mul(x, g, out=self.free).sum(2) for g in (self.background, self.foreground)]
+        return torch.stack(sums, 2)
 
     def of_truth(self, price: ByChoice, out: Block | None = None) -> Shaped[Tensor, "B K N"]:
         """The price of the truth of every voxel, zero where ignored."""
