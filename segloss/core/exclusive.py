@@ -77,6 +77,8 @@ def log_loss(eps: float) -> VoxelLoss:
 def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
     """Minus the logarithm of a probability, with a focal factor."""
     log = log_loss(eps)
+    if not gamma:
+        return log
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
         rise = gamma * power(q + eps, gamma - 1) * (1 - q) * log.value(q, ce)
