@@ -110,10 +110,11 @@ def on_gpu(found: Benchmark) -> list[str]:
     lines = ["## On a GPU", ""]
     lines += [
         f"Measured on {found.date} on {found.machine} ({versions}), in float32. **Time** is that of the call until the "
-        "GPU has done all of it, **on the GPU** that of its kernels alone, both as a multiple of `F.cross_entropy`: "
-        "where a network keeps the GPU busy, the second is what a loss costs. **Kernels** counts these and copies. "
+        "GPU has done all of it, most of which goes into starting kernels, **on the GPU** that of the kernels alone, "
+        "both as a multiple of `F.cross_entropy`: where a network keeps the GPU busy, the second is what a loss costs. "
+        "**Kernels** counts these and copies. "
         "**Bound** is the part of the time on the GPU that moving the data alone would take, logits and labels read "
-        "twice and the gradient written once. None of our losses waits for the GPU, but those that need the CPU.",
+        "twice and the gradient written once.",
         "",
     ]
     rows = [

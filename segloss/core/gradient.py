@@ -1,9 +1,10 @@
 """The gradient of a pass over the logits, block by block."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, weighted
@@ -59,12 +60,7 @@ def gradient_of(
             rise = fall.neg_() if rise is None else rise - fall
 
         if exclusive:
-            if known is None:
-                members = g
-            elif can_look_at(p) and (q[:, :1] if here is None else q[:, :1] + ~here).amin() > SAFE:
-                members = kept(shares(p, q, g, known), here)
-            else:
-                members = shares_of_logits(kept(scores(), here), g, known)
+            members = g if known is None else _members(scores, p, q, g, here, known)
             slope = None
             if price is not None:
                 slope, at_truth = _slopes(q, g, how, weights, price, hit)
@@ -82,6 +78,16 @@ def gradient_of(
             slope = likelihood_slope(p, g, rise, how.activation)
             out.copy_(slope) if price is None else out.add_(slope)
     return gradient
+
+
+def _members(
+    scores: Callable[[], Block], p: Block, q: Block, g: Tensor, valid: Tensor | None, known: Bool[Tensor, "B C"]
+) -> Block:
+    """The part of each class in the probability of the truth, where classes are merged."""
+    background = q[:, :1] if valid is None else q[:, :1] + ~valid
+    if can_look_at(p) and background.amin() > SAFE:
+        return kept(shares(p, q, g, known), valid)
+    return shares_of_logits(kept(scores(), valid), g, known)
 
 
 def _slopes(
