@@ -141,16 +141,18 @@ def fused_pass(
     masked, mask = _mask(labels, valid)
     sums = logits.new_empty(images, grid, 3, classes, dtype=torch.float32) if how.sums else None
     log_p = empty_map(logits) if room is None and (how.likelihood or how.voxel is not None) else room
-    _pass[grid, images](
-        logits, labels, mask, sums, log_p, voxels, classes, *logits.stride(),
-        MASKED=masked, SUMS=how.sums, LOG_P=log_p is not None, **tile,
-    )  # fmt: skip
+    with torch.cuda.device_of(logits):
+        _pass[grid, images](
+            logits, labels, mask, sums, log_p, voxels, classes, *logits.stride(),
+            MASKED=masked, SUMS=how.sums, LOG_P=log_p is not None, **tile,
+        )  # fmt: skip
     dtype, losses = sum_dtype(logits.device), None
     if how.voxel is not None and log_p is not None:
         loss = weighted(how.voxel.value(-log_p.expm1(), -log_p), how.weights).contiguous()
         number = loss.shape[1]
         parts = loss.new_empty(images, number, grid, classes)
-        _by_truth[grid, images * number](loss, labels, mask, parts, voxels, classes, number, MASKED=masked, **tile)
+        with torch.cuda.device_of(logits):
+            _by_truth[grid, images * number](loss, labels, mask, parts, voxels, classes, number, MASKED=masked, **tile)
         losses = parts.sum(2, dtype=dtype)
     if how.likelihood and log_p is room and log_p is not None:
         log_p = log_p.clone()
@@ -184,10 +186,11 @@ def fused_gradient(
     rise = None if rise is None else rise.contiguous()
     price = None if of_sums is None else of_sums[:, :2].float().contiguous()
     gradient = torch.empty_like(logits)
-    _gradient[grid, images](
-        logits, labels, mask, rise, price, gradient, voxels, classes, *logits.stride(), *gradient.stride(),
-        MASKED=masked, RISES=rise is not None, PRICED=price is not None, **tile,
-    )  # fmt: skip
+    with torch.cuda.device_of(logits):
+        _gradient[grid, images](
+            logits, labels, mask, rise, price, gradient, voxels, classes, *logits.stride(), *gradient.stride(),
+            MASKED=masked, RISES=rise is not None, PRICED=price is not None, **tile,
+        )  # fmt: skip
     return gradient
 
 
