@@ -5,6 +5,7 @@ in the same order every time.
 """
 
 # pyright: reportMissingImports=false, reportPossiblyUnboundVariable=false, reportIndexIssue=false
+# pyright: reportArgumentType=false
 
 import torch
 import triton
@@ -202,10 +203,10 @@ def _log_p(logits: Block, labels: Tensor, valid: Tensor | None) -> LogP:
 
 def _tiles(logits: Block) -> tuple[int, dict[str, int]]:
     """The number of programs of an image, and the size of their tiles."""
-    classes = triton.next_power_of_2(logits.shape[1])
+    classes = 2 ** (logits.shape[1] - 1).bit_length()
     voxels = max(1, TILE // classes)
     tile = {"CLASSES": classes, "VOXELS": voxels, "TILES": TILES, "num_warps": WARPS}
-    return triton.cdiv(logits.shape[2], voxels * TILES), tile
+    return -(-logits.shape[2] // (voxels * TILES)), tile
 
 
 def _mask(labels: Tensor, valid: Tensor | None) -> tuple[bool, Tensor]:
