@@ -45,7 +45,7 @@ def cost_page(found: Benchmark, gpu: Benchmark = NOTHING) -> str:
         "`make bench` measures on your machine.",
         "",
     ]
-    lines += [*beside(found), *on_gpu(gpu), *growth(found), *variants(found), *every(found), *left_out(found)]
+    lines += [*beside(found), *growth(found), *variants(found), *on_gpu(gpu), *every(found), *left_out(found)]
     return "\n".join(lines)
 
 

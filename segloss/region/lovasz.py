@@ -1,5 +1,6 @@
 """The Lovász extension of the Jaccard loss: on probabilities, and on margins."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -27,6 +28,7 @@ from segloss.core import (
     prepare,
     sum_dtype,
 )
+from segloss.core.blocks import SIZE, kept
 
 
 def lovasz_softmax_loss(
@@ -76,24 +78,28 @@ def lovasz_softmax_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     classes = class_range(logits, include_background)
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
-    present = torch.stack([_pooled(_truth(x, c), batch).any(1) for c in classes], 1)
+    present = torch.cat([_rows(_truth(x, slice(c, c + 1)), batch).any(1).view(-1, 1) for c in classes], 1)
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
-        work, found = _Extension(p, batch), False
-        for k, c in enumerate(classes):
-            if absent == "skip" and can_look_at(p) and not present[:, k].any():
-                p[:, c] = 0
+        work, order = _Extension(p, batch), None
+        for at in work.groups(classes, 1 if of_two else len(classes)):
+            here = slice(at.start - classes.start, at.stop - classes.start)
+            if absent == "skip" and can_look_at(p) and not present[:, here].any():
+                p[:, at] = 0
                 continue
-            truth = _pooled(_truth(x, c), batch)
-            work.error.view_as(p[:, c]).copy_(truth.view_as(p[:, c])).sub_(p[:, c]).abs_()
-            if not (of_two and found):  # of two classes each is wrong by as much as the other: one order for both
+            truth = _truth(x, at)
+            work.of_images(work.error).copy_(truth).sub_(p[:, at]).abs_()
+            if order is None:
                 work.sort()
-            loss[:, k], found = work.value(truth), True
-            falls = torch.neg(work.jump, out=work.inter)
-            p[:, c] = torch.where(truth, falls, work.jump, out=falls).view_as(p[:, c])
+            else:
+                work.order = order
+            order = work.order if of_two else None  # each is wrong by as much as the other: one order for both
+            loss[:, here] = work.value(_rows(truth, batch)).view(len(loss), -1)
+            falls = work.of_images(torch.neg(work.jump, out=work.inter))
+            p[:, at] = torch.where(truth, falls, work.of_images(work.jump))
         return loss
 
     loss = piecewise_linear(x, extension)
@@ -147,40 +153,55 @@ def lovasz_hinge_loss(
         )
 
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
-        loss = []
-        work = _Extension(scores, batch)
-        for c in range(scores.shape[1]):
-            truth = _pooled(_truth(x, c), batch)
+        loss, work = [], _Extension(scores, batch)
+        for at in work.groups(range(scores.shape[1]), scores.shape[1]):
+            truth = _truth(x, at)
             sign = 2 * truth.to(scores.dtype) - 1
-            margin = torch.sub(1, _pooled(scores[:, c], batch) * sign, out=work.error).relu_()
-            if x.valid is not None:
-                margin.masked_fill_(~_pooled(x.valid[:, 0], batch), 0)
+            margin = work.of_images(work.error)
+            kept(torch.sub(1, scores[:, at] * sign, out=margin).relu_(), x.valid, in_place=True)
             work.sort()
-            loss.append(work.value(truth))
-            scores[:, c] = torch.where(margin > 0, -sign * work.jump, 0).view_as(scores[:, c])
-        return torch.stack(loss, 1)
+            loss.append(work.value(_rows(truth, batch)).view(1 if batch else len(scores), -1))
+            scores[:, at] = torch.where(margin > 0, -sign * work.of_images(work.jump), 0)
+        return torch.cat(loss, 1)
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
 
 
 class _Extension:
-    """The Lovász extension of the Jaccard loss at the errors of one class after the other, in the same memory.
+    """The Lovász extension of the Jaccard loss at the errors of some classes after others, in the same memory.
 
     Attributes:
-        error: How wrong each voxel is; not negative.
+        error: How wrong each voxel is, a row for each class, or for each image and class; not negative.
         jump: By how much the Jaccard loss rises as each voxel joins the wrong ones, in decreasing order of error.
         inter: Room to work in.
         rank: The places in that order, from 1.
     """
 
     def __init__(self, p: Float[Tensor, "B C N"], batch: bool) -> None:
-        images, _, voxels = p.shape
-        shape = (1, images * voxels) if batch else (images, voxels)
-        space = p.new_empty(5, *shape)
-        self.error, self.jump, self.inter = space[2:]
-        self.rank = torch.arange(1, 1 + self.error.shape[1], dtype=p.dtype, device=p.device)
-        self.order = space[:2].view(-1).view(torch.int64)[: images * voxels].view(shape)
+        self.images, _, self.voxels = p.shape
+        self.batch = batch
+        self.rank = torch.arange(1, 1 + (self.images if batch else 1) * self.voxels, dtype=p.dtype, device=p.device)
+        self.space = p.new_empty(5, 0)
+
+    def groups(self, classes: range, most: int) -> Iterator[slice]:
+        """As many of the classes at a time as fit a cache, one at least; for each its rows."""
+        each = self.images * self.voxels
+        number = min(most, max(1, SIZE.get(self.space.device.type, SIZE["cuda"]) // each))
+        self.space = self.space.new_empty(5, number * each)
+        for first in classes[::number]:
+            last = min(first + number, classes.stop)
+            rows = (last - first, -1) if self.batch else (-1, self.voxels)
+            size = (last - first) * each
+            self.error, self.jump, self.inter = self.space[2:, :size].unflatten(1, rows)
+            self.order = self.space[:2].view(-1).view(torch.int64)[:size].view(rows)
+            yield slice(first, last)
+
+    def of_images(self, row: Float[Tensor, "R N"]) -> Float[Tensor, "B K N"]:
+        """Rows by image and class."""
+        if self.batch:
+            return row.view(len(row), self.images, self.voxels).transpose(0, 1)
+        return row.view(self.images, -1, self.voxels)
 
     def sort(self) -> None:
         """Find the order of decreasing error.
@@ -212,13 +233,18 @@ class _Extension:
         torch.where(miss, inter, union.add_(1).reciprocal_(), out=inter)
         inter[:, :1] = torch.where(size == 0, 1, inter[:, :1])
         self.jump.scatter_(1, self.order, inter)
-        return torch.mul(self.error, self.jump, out=inter).sum(1, dtype=sum_dtype(inter.device))
+        return torch.mul(self.error, self.jump, out=inter).sum(1).to(sum_dtype(inter.device))
 
 
-def _truth(x: Inputs, c: int) -> Bool[Tensor, "B N"]:
-    """Where class `c` is."""
-    truth = x.labels[:, c] if x.dense else x.labels[:, 0] == (c if x.logits.shape[1] > 1 else 1)
-    return truth if x.valid is None else truth & x.valid[:, 0]
+def _truth(x: Inputs, at: slice) -> Bool[Tensor, "B K N"]:
+    """Where some of the classes are."""
+    if x.dense:
+        truth = x.labels[:, at]
+    else:
+        first = 0 if x.logits.shape[1] > 1 else 1  # the label of a channel that is alone
+        labels = torch.arange(first + at.start, first + at.stop, device=x.labels.device)
+        truth = x.labels == labels.view(1, -1, 1)
+    return truth if x.valid is None else truth & x.valid
 
 
 def _seen(x: Inputs, batch: bool) -> Bool[Tensor, "R 1"]:
@@ -227,5 +253,6 @@ def _seen(x: Inputs, batch: bool) -> Bool[Tensor, "R 1"]:
     return (n.sum(0, keepdim=True) if batch else n) > 0
 
 
-def _pooled(v: Tensor, batch: bool) -> Tensor:
-    return v.reshape(1, -1) if batch else v
+def _rows(v: Bool[Tensor, "B K N"], batch: bool) -> Bool[Tensor, "R N"]:
+    """A row for each class, or for each image and class."""
+    return v.transpose(0, 1).flatten(1) if batch else v.flatten(0, 1)
