@@ -1,10 +1,14 @@
 """Settings of the test run."""
 
+import os
+
 import pytest
 import torch
 
 import segloss
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton, whose kernels need a GPU
 torch.set_num_threads(1)  # small inputs: threads that wait for each other cost more than they bring
 
 

@@ -1,6 +1,6 @@
-"""The kernels of a GPU, run on the CPU by triton's interpreter, against the pass of blocks."""
+"""The kernels of a GPU against the pass of blocks; where there is none, in triton's interpreter: see conftest."""
 
-import importlib.util
+import importlib
 import itertools
 import sys
 
@@ -11,6 +11,7 @@ from segloss.core import sums
 from segloss.core.truth import CROSS_ENTROPY, How, focused, together
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="triton has wheels for Linux")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(2, 2, 70), (2, 3, 1100), (1, 19, 257), (1, 70, 33)]
 ALONE = How("softmax", False, True, sums=False, likelihood=True)
 WANTED = {
@@ -26,13 +27,11 @@ ROUNDING = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.bfloat16: {"rtol"
 
 @pytest.fixture(scope="module")
 def kernels():
-    """The module, compiled by nobody."""
-    spec = importlib.util.find_spec("segloss.core.fused")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        spec.loader.exec_module(module)
-        yield module
+    return importlib.import_module("segloss.core.fused")
+
+
+def there(x):
+    return x.to(DEVICE) if isinstance(x, torch.Tensor) else x
 
 
 def sample(shape, dtype, masked):
@@ -55,32 +54,30 @@ def test_kernels_give_what_blocks_give(kernels, wanted, shape, masked, dtype):
     logits, labels, valid = sample(shape, dtype, masked)
     leaf = logits.clone().requires_grad_()
     theirs = sums._Pass.apply(leaf, labels, valid, how, None)
-    room = None if how.slope is None else kernels.empty_map(logits)
-    ours = kernels.fused_pass(logits, labels, valid, how, room)
+    on_device = How(**{**vars(how), "weights": there(how.weights)})
+    room = None if how.slope is None else kernels.empty_map(there(logits))
+    ours = kernels.fused_pass(*map(there, (logits, labels, valid)), on_device, room)
     for one, other in zip(ours, theirs, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
             assert one.dtype == other.dtype
-            torch.testing.assert_close(one, other.detach(), rtol=2e-5, atol=2e-5)
+            torch.testing.assert_close(one.cpu(), other.detach(), rtol=2e-5, atol=2e-5)
     prices = [None if it is None else torch.randn_like(it) for it in theirs]
     if prices[0] is not None:
         prices[0][:, 2] = 0  # the number of voxels of a class has no gradient
     value = sum((it * price).sum() for it, price in zip(theirs, prices, strict=True) if it is not None)
     (expected,) = torch.autograd.grad(value, leaf)
     for kept in (room, None):
-        found = kernels.fused_gradient(logits, labels, valid, how, kept, *prices)
-        torch.testing.assert_close(found, expected, **ROUNDING[dtype])
+        found = kernels.fused_gradient(*map(there, (logits, labels, valid)), on_device, kept, *map(there, prices))
+        torch.testing.assert_close(found.cpu(), expected, **ROUNDING[dtype])
 
 
 def test_logits_may_lie_in_any_order(kernels):
-    logits, labels, _ = sample((2, 5, 90), torch.float32, False)
+    logits, labels, _ = map(there, sample((2, 5, 90), torch.float32, False))
     other = logits.transpose(1, 2).contiguous().transpose(1, 2)
-    for x in (logits, other):
-        assert torch.equal(
-            kernels.fused_pass(x, labels, None, WANTED["sums"], None)[0],
-            kernels.fused_pass(logits, labels, None, WANTED["sums"], None)[0],
-        )
-    price = torch.randn(2, 3, 5)
+    one, two = (kernels.fused_pass(x, labels, None, WANTED["sums"], None)[0] for x in (logits, other))
+    assert torch.equal(one, two)
+    price = there(torch.randn(2, 3, 5))
     one, two = (kernels.fused_gradient(x, labels, None, ALONE, None, price, None, None) for x in (logits, other))
     assert torch.equal(one, two)
 
