@@ -117,6 +117,21 @@ def test_gradients_of_first_and_second_order(shape, dense):
     assert torch.autograd.gradgradcheck(function, logits)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 6), (1, 2, 6), (1, 3, 6), (2, 3, 12), (1, 40, 12)], ids=str)
+@pytest.mark.parametrize("loss", [segloss.dice_loss, segloss.dice_ce_loss, segloss.focal_loss])
+def test_the_way_back_may_have_other_threads(shape, loss):
+    """What was kept on the way there lies as its threads laid it."""
+    logits, target = sample(shape, dense=False)
+    expected = torch.autograd.grad(loss(logits, target), logits)[0]
+    before = torch.get_num_threads()
+    for there, back in itertools.permutations((1, 2, 3), 2):
+        torch.set_num_threads(there)
+        value = loss(logits, target)
+        torch.set_num_threads(back)
+        torch.testing.assert_close(torch.autograd.grad(value, logits)[0], expected)
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("shape", [(2, 1, 6), (2, 2, 6), (2, 3, 6)], ids=str)
 @pytest.mark.parametrize("loss", [segloss.dice_loss, segloss.dice_ce_loss, segloss.focal_loss, segloss.combo_loss])
 def test_a_gradient_can_be_asked_for_again(shape, loss):

@@ -1,4 +1,4 @@
-"""Passes over the logits block by block, with the activation recomputed and its gradient written in place."""
+"""Parts of the logits that fit a cache, with the activation and its gradient in arrays that are used again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from torch import Tensor
 from segloss.core.inputs import ResolvedActivation, can_look_at, compute_dtype
 
 Block = Shaped[Tensor, "B C N"]
-
 
 OF_BYTES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -50,23 +49,23 @@ SIZE = {"cpu": 3 * 2**16, "cuda": 2**23}
 """Values of a block; on the CPU of one or two cores."""
 
 
-def blocks(logits: Block, arrays: int = 2) -> Iterator[tuple[At, tuple[Block, ...]]]:
-    """Parts that fit a cache: their indices, and arrays to work in."""
+def blocks(logits: Block, arrays: int = 2, cores: int | None = None) -> Iterator[tuple[At, tuple[Block, ...]]]:
+    """Parts that fit a cache: their indices, and arrays to work in; see `parts`."""
     space = None
-    for at in parts(logits):
+    for at in parts(logits, cores=cores):
         shape = at.of(logits).shape
         if space is None:
             space = logits.new_empty(arrays, shape.numel(), dtype=compute_dtype(logits.dtype))
         yield at, space[:, : shape.numel()].unflatten(1, shape).unbind()
 
 
-def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
+def parts(logits: Block, scale: float = 1.0, cores: int | None = None) -> Iterator[At]:
     """Indices of parts that fit a cache, some whole images or some voxels of one; none is larger than the first.
 
-    `scale` is how much larger than usual they may be.
+    `scale` is how much larger than usual they may be; `cores` are the threads of this process where not given.
     """
     images, classes, voxels = logits.shape
-    cores = torch.get_num_threads() if logits.device.type == "cpu" else 1
+    cores = cores_for(logits) if cores is None else cores
     size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]) * max(1, cores / 2))
     size = max(size, min(4 * size, logits.numel() // 8))
     rows = min(images, max(1, size // (classes * voxels)))
@@ -78,6 +77,11 @@ def parts(logits: Block, scale: float = 1.0) -> Iterator[At]:
         for column in range(0, voxels, columns):
             number = min(columns, voxels - column)
             yield At(slice(row, row + rows), slice(column, column + number), folds if number % folds == 0 else 1)
+
+
+def cores_for(logits: Block) -> int:
+    """Over how many cores an operation is split."""
+    return torch.get_num_threads() if logits.device.type == "cpu" else 1
 
 
 def part(x: Tensor | None, at: At) -> Tensor | None:

@@ -30,7 +30,7 @@ def gradient_of(
     """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
     gradient = torch.empty_like(logits) if room is None else room
     exclusive = how.activation == "softmax" and not how.dense
-    for at, work in blocks(logits, 3):
+    for at, work in blocks(logits, 3, how.cores):
         here, label, weights, out = part(valid, at), at.of(labels), part(how.weights, at), at.of(gradient)
         scores, known = partial(scores_of, logits, labels, valid, how, at), known_of(how, at)
         if room is None:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, kept, part, predicted, put, weighted
+from segloss.core.blocks import Block, blocks, cores_for, kept, part, predicted, put, weighted
 from segloss.core.change import known_of, lowered, merged, merged_logits, scores_of
 from segloss.core.gradient import gradient_of
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
@@ -86,7 +86,8 @@ def voxel_sums(
 
 
 def _how(x: Inputs, **wanted: Any) -> How:
-    return How(x.activation, x.dense, x.is_joint, **wanted)
+    cores = 1 if torch.compiler.is_compiling() else cores_for(x.logits)
+    return How(x.activation, x.dense, x.is_joint, cores=cores, **wanted)
 
 
 def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
@@ -193,7 +194,7 @@ class _Pass(Function):
         dtype = compute_dtype(logits.dtype)
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         alone = how.activation == "softmax" and how.joint and not how.sums and how.voxel is None and how.known is None
-        for at, work in blocks(logits, 3):
+        for at, work in blocks(logits, 3, how.cores):
             here, label, weights, known = part(valid, at), at.of(labels), part(how.weights, at), known_of(how, at)
             scores = scores_of(logits, labels, valid, how, at)
             if alone and log_p is not None:

@@ -46,7 +46,7 @@ class VoxelLoss:
 
 @dataclass(frozen=True)
 class How:
-    """What a pass is to give, and what its inputs mean."""
+    """What a pass is to give, and what its inputs mean; `cores` are those of the way there, and so of the way back."""
 
     activation: ResolvedActivation
     dense: bool
@@ -59,6 +59,7 @@ class How:
     weights: Tensor | None = None
     lowered: Tensor | None = None
     known: Tensor | None = None
+    cores: int = 1
 
     @property
     def slope(self) -> Callable[[Tensor, Tensor], Tensor] | None:
