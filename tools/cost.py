@@ -15,8 +15,9 @@ LINEAR = 2**16
 """Voxels from which on a fixed cost no longer counts."""
 WHY = (
     "Our losses work block by block: a block needs little memory and some thirty operations, and a call a fixed time "
-    "of about a millisecond, for its checks and for the steps from the sums to the value, which shows where logits are "
-    "few. What must see all of them at once, such as the choice of the hardest voxels, needs arrays of their size."
+    "of somewhat less than a millisecond, for its checks and for the steps from the sums to the value, which shows "
+    "where logits are few. What must see all of them at once, such as the choice of the hardest voxels, needs arrays "
+    "of their size."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
