@@ -81,7 +81,7 @@ class OnGpu:
 
 
 def on_gpu(made: Made) -> OnGpu:
-    """The kernels of a pass, in the order of their start."""
+    """The kernels and copies of a pass, as the profiler sees them."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
         step(*made)
     every = [it for it in found.events() or () if it.device_type == DeviceType.CUDA]

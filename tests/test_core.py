@@ -21,7 +21,7 @@ from segloss.core import (
     soft_masks,
 )
 from segloss.core.blocks import SIZE, blocks
-from segloss.core.hardest import _in_place
+from segloss.core.hardest import _of_rank
 from segloss.core.masks import true_mask
 from segloss.core.sums import class_sums, voxel_sums
 from segloss.core.truth import Term, focused
@@ -492,4 +492,4 @@ def test_a_place_in_the_order_is_found_from_a_sample(size, kind):
         "hidden": torch.where(torch.arange(size) % 2 == 0, 5.0, x),
     }[kind]
     for number in {1, max(1, size // 10), max(1, size // 2), size}:
-        assert _in_place(x, number) == x.sort().values[number - 1]
+        assert _of_rank(x, number) == x.sort().values[number - 1]

@@ -91,3 +91,14 @@ def test_a_pass_is_of_the_kernels_only_where_they_can_run(monkeypatch):
         assert sums.kernels_for(logits, how) is None
     assert sums.kernels_for(logits.double(), WANTED["sums"]) is None
     assert sums.kernels_for(torch.zeros(1, 2000, 1), WANTED["sums"]) is None
+
+
+def test_blocks_do_where_kernels_cannot_be_made(monkeypatch):
+    find = sums._kernels.__wrapped__
+    assert find(torch.device("cpu")) is None
+
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(sums.importlib, "import_module", absent)
+    assert find(torch.device("cuda")) is None

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tools import scene
 from tools.scene import Field, Mask, State
 
-Array = np.ndarray
+Array = NDArray[np.float64]
 CENTRE = 31.5, 31.5
 SIZES = {"small": 3.0, "large": 14.0}
 FACTORS = tuple(np.linspace(0, 2, 17))

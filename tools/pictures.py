@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.behaviour import AMPLITUDES, FACTORS, SIZES, Array, Behaviour, Subject, behaviour
 from tools.drawing import compact, style
@@ -115,7 +116,7 @@ def draw(folder: Path, key: str, subject: Subject) -> None:
     write_all(folder, files)
 
 
-def panel(gradient: Array, scale: float, state: State) -> np.ndarray:
+def panel(gradient: Array, scale: float, state: State) -> NDArray[np.uint8]:
     """The gradient in colours, with the contours of the truth and of the prediction."""
     strength = np.sqrt(np.abs(gradient) / scale)[..., None] if scale else np.zeros((*gradient.shape, 1))
     towards = np.where(gradient[..., None] < 0, RAISES, LOWERS)
@@ -126,7 +127,7 @@ def panel(gradient: Array, scale: float, state: State) -> np.ndarray:
     return colours
 
 
-def outline(mask: np.ndarray) -> np.ndarray:
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where the enlarged mask begins and ends."""
     large = mask.repeat(ZOOM, 0).repeat(ZOOM, 1)
     padded = np.pad(large, 1)
@@ -134,7 +135,7 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return large & ~around
 
 
-def webp(colours: np.ndarray) -> bytes:
+def webp(colours: NDArray[np.uint8]) -> bytes:
     """Without loss, and the same for the same picture."""
     from PIL import Image
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-Mask = np.ndarray
-Field = np.ndarray
+Mask = NDArray[np.bool_]
+Field = NDArray[np.float64]
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
 

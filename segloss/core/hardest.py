@@ -17,7 +17,7 @@ def hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float
     """
     found = log_p.detach()
     if can_look_at(found):
-        border = _in_place(found.flatten(), int(number))
+        border = _of_rank(found.flatten(), int(number))
     else:
         border = found.flatten().sort().values.gather(0, number.reshape(1) - 1)
     inside, at_border = ~(found >= border), found == border
@@ -25,7 +25,7 @@ def hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float
     return inside.to(found.dtype).masked_fill_(at_border, left.to(found.dtype))
 
 
-def _in_place(x: Float[Tensor, " n"], number: int) -> Float[Tensor, " 1"]:
+def _of_rank(x: Float[Tensor, " n"], number: int) -> Float[Tensor, " 1"]:
     """The value in this place, from 1, of the increasing order.
 
     It is looked for among the values up to one that a sample puts a little behind it, if these are enough.

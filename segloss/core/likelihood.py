@@ -43,17 +43,15 @@ def log_p_in(scores: Block, p: Block, label: Tensor, valid: Tensor | None, how: 
     return log_p_of(x if known is None else merged_logits(x, known), p, label, valid, how)
 
 
-def at_truth_of(p: Block, g: Truth, valid: Tensor | None, hit: Block | None) -> LogP:
-    """The probability of the true class, 1 where ignored, as p is 0; `hit` is p g, of a floating g."""
-    found = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
-    return found if valid is None else found.add_(~valid)
-
-
 def true_p(p: Block, g: Truth, valid: Tensor | None, how: How, hit: Block | None) -> LogP | None:
-    """As `at_truth_of`; None where it has no meaning, or may be too small for its logarithm."""
+    """The probability of the true class, 1 where ignored, as p is 0; `hit` is p g, of a floating g.
+
+    None where it has no meaning, or may be too small for its logarithm.
+    """
     if not how.joint or how.activation != "softmax" or not can_look_at(p):
         return None
-    found = at_truth_of(p, g, valid, hit)
+    found = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
+    found = found if valid is None else found.add_(~valid)
     return found if found.amin() > SAFE else None
 
 
