@@ -1,18 +1,22 @@
 """The kernels of a GPU against the pass of blocks; where there is none, in triton's interpreter: see conftest."""
 
 import importlib
-import itertools
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from segloss.core import sums
-from segloss.core.truth import CROSS_ENTROPY, How, focused, together
+from segloss.core.squares import squares_of
+from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, Term, VoxelLoss, focused, together
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="triton has wheels for Linux")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SHAPES = [(2, 2, 70), (2, 3, 1100), (1, 19, 257), (1, 70, 33)]
+SHAPES = [(2, 3, 1100), (1, 19, 257), (1, 2, 70), (1, 70, 33)]
+CHANNELS = [(2, 3, 4200), (2, 1, 1100)]
+UNKNOWN = VoxelLoss(lambda q, ce: q)
+MISSED = Term(lambda p, g: g * (1 - p) ** 2 + 3 * g)
 ALONE = How("softmax", False, True, sums=False, likelihood=True)
 WANTED = {
     "sums": How("softmax", False, True),
@@ -20,9 +24,30 @@ WANTED = {
     "sums and cross-entropy": How("softmax", False, True, voxel=CROSS_ENTROPY),
     "focal": How("softmax", False, True, sums=False, voxel=focused(2.0)),
     "two losses": How("softmax", False, True, voxel=together(CROSS_ENTROPY, focused(2.0))),
+    "squares": How("softmax", False, True, squares=True, voxel=focused(0.5)),
     "all": How("softmax", False, True, likelihood=True, voxel=focused(1.5)),
+    "a margin": How("softmax", False, True, voxel=together(CROSS_ENTROPY, focused(2.0)), lowered=torch.ones(1)),
+    "merged classes": How("softmax", False, True, voxel=CROSS_ENTROPY, known=torch.ones(1, 1) > 0),
+    "a cost": How("softmax", False, True, squares=True, cost=torch.ones(1, 1)),
+}
+CLASSES_APART = {
+    "sums": How("softmax", True, True),
+    "squares": How("softmax", True, True, squares=True),
+}
+EACH = {
+    "sums, soft labels": How("sigmoid", True, False),
+    "sums": How("sigmoid", True, False),
+    "likelihood": How("sigmoid", True, False, sums=False, likelihood=True),
+    "cross-entropy": How("sigmoid", True, False, voxel=CROSS_ENTROPY),
+    "all": How("sigmoid", True, False, squares=True, likelihood=True, voxel=focused(0.5)),
 }
 ROUNDING = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2}}
+
+
+def samples(first, *others):
+    """Shapes with and without a mask, and the first in bfloat16."""
+    every = [(first, True, torch.float32), (first, True, torch.bfloat16)]
+    return every + [(shape, masked, torch.float32) for shape in others for masked in (False, True)]
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +70,49 @@ def sample(shape, dtype, masked):
 
 
 @pytest.mark.parametrize("wanted", WANTED)
-@pytest.mark.parametrize(("shape", "masked"), list(itertools.product(SHAPES, (False, True))), ids=str)
-@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize(("shape", "masked", "dtype"), samples(*SHAPES), ids=str)
 def test_kernels_give_what_blocks_give(kernels, wanted, shape, masked, dtype):
-    how = WANTED[wanted]
+    how, classes, (logits, labels, valid) = WANTED[wanted], shape[1], sample(shape, dtype, masked)
+    if how.lowered is not None:
+        how = replace(how, lowered=torch.arange(classes) / classes)
+    if how.known is not None:
+        how = replace(how, known=torch.arange(classes).expand(shape[0], -1) % 3 == 0)
+        labels = torch.where(labels == 255, labels, labels // 3 * 3)  # what is not known is background
+    if how.cost is not None:
+        how = replace(how, cost=torch.rand(classes, classes))
+    agree(kernels, how, logits, labels, valid)
+
+
+@pytest.mark.parametrize("wanted", CLASSES_APART)
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("shape", "masked"), [(SHAPES[0], True), (SHAPES[1], False)], ids=str)
+def test_kernels_of_memberships_give_what_blocks_give(kernels, wanted, soft, shape, masked):
+    how, (logits, _, valid) = CLASSES_APART[wanted], sample(shape, torch.float32, masked)
+    labels = torch.rand(shape)
+    agree(kernels, how if not soft else CLASSES_APART["sums"], logits, labels if soft else labels > 0.7, valid)
+
+
+@pytest.mark.parametrize("wanted", EACH)
+@pytest.mark.parametrize("indices", [True, False])
+@pytest.mark.parametrize(("shape", "masked", "dtype"), samples(*CHANNELS), ids=str)
+def test_kernels_of_channels_give_what_blocks_give(kernels, wanted, indices, shape, masked, dtype):
+    how, (logits, labels, valid) = EACH[wanted], sample(shape, dtype, masked)
+    if indices and shape[1] == 1:
+        labels = torch.where(labels == 255, labels, torch.rand(labels.shape) > 0.7)
+    elif not indices:
+        labels = torch.rand(shape)
+        labels = labels if wanted == "sums, soft labels" else labels > 0.7
+    agree(kernels, replace(how, dense=not indices), logits, labels, valid)
+
+
+def agree(kernels, how, logits, labels, valid):
     if how.voxel is not None:
-        how = How(**{**vars(how), "weights": torch.rand(shape[0], 1, shape[2])})
-    logits, labels, valid = sample(shape, dtype, masked)
+        how = replace(how, weights=torch.rand(logits.shape[0], 1, logits.shape[2]))
     leaf = logits.clone().requires_grad_()
     theirs = sums._Pass.apply(leaf, labels, valid, how, None)
-    on_device = How(**{**vars(how), "weights": there(how.weights)})
-    room = None if how.slope is None else kernels.empty_map(there(logits))
+    on_device = replace(how, **{name: there(getattr(how, name)) for name in ("weights", "lowered", "known", "cost")})
+    assert kernels.takes(logits, on_device)
+    room = kernels.room_for(there(logits), on_device)
     ours = kernels.fused_pass(*map(there, (logits, labels, valid)), on_device, room)
     for one, other in zip(ours, theirs, strict=True):
         assert (one is None) == (other is None)
@@ -69,7 +126,7 @@ def test_kernels_give_what_blocks_give(kernels, wanted, shape, masked, dtype):
     (expected,) = torch.autograd.grad(value, leaf)
     for kept in (room, None):
         found = kernels.fused_gradient(*map(there, (logits, labels, valid)), on_device, kept, *map(there, prices))
-        torch.testing.assert_close(found.cpu(), expected, **ROUNDING[dtype])
+        torch.testing.assert_close(found.cpu(), expected, **ROUNDING[logits.dtype])
 
 
 def test_logits_may_lie_in_any_order(kernels):
@@ -82,15 +139,24 @@ def test_logits_may_lie_in_any_order(kernels):
     assert torch.equal(one, two)
 
 
-def test_a_pass_is_of_the_kernels_only_where_they_can_run(monkeypatch):
-    logits = torch.zeros(1, 3, 4)
-    assert sums.kernels_for(logits, WANTED["sums"]) is None
-    monkeypatch.setattr(sums, "_kernels", lambda device: sys)
-    assert sums.kernels_for(logits, WANTED["sums"]) is sys
-    for how in (How("sigmoid", False, False), How("softmax", True, True), How("softmax", False, True, cost=logits)):
+def test_a_pass_is_of_the_kernels_only_where_they_can_run(kernels, monkeypatch):
+    logits, plain = torch.zeros(1, 3, 4), WANTED["sums"]
+    assert sums.kernels_for(logits, plain) is None
+    monkeypatch.setattr(sums, "_kernels", lambda device: kernels)
+    assert sums.kernels_for(logits, plain) is kernels
+    each = EACH["sums"]
+    for how in (replace(each, cost=logits), replace(plain, terms=(SQUARES,)), replace(each, voxel=UNKNOWN)):
         assert sums.kernels_for(logits, how) is None
-    assert sums.kernels_for(logits.double(), WANTED["sums"]) is None
-    assert sums.kernels_for(torch.zeros(1, 2000, 1), WANTED["sums"]) is None
+    assert sums.kernels_for(logits, replace(CLASSES_APART["sums"], voxel=CROSS_ENTROPY)) is None
+    assert sums.kernels_for(logits.double(), plain) is None
+    assert sums.kernels_for(torch.zeros(1, 2000, 1), plain) is None
+
+
+def test_squares_are_found_from_their_values():
+    assert squares_of((SQUARES,)).tolist() == [[0, -2, 2, 1, 1]]  # p² where wrong; (1 - m)² + 1 where m is missed
+    assert squares_of((Term(lambda p, g: p * g), MISSED)).tolist() == [[0, -1, 1, 0, 0], [0, 0, 3, 0, 1]]
+    for other in (lambda p, g: (p - g).abs() ** 1.5, lambda p, g: -(1 - p).log(), lambda p, g: (1 - p) ** 2):
+        assert squares_of((SQUARES, Term(other))) is None
 
 
 def test_blocks_do_where_kernels_cannot_be_made(monkeypatch):

@@ -1,127 +1,37 @@
-"""The pass over the logits on a GPU, of hard labels under softmax: one kernel each way, with no map of the classes.
+"""The pass over the logits by the kernels of a GPU."""
 
-A program takes a few tiles of all classes and some voxels of one image. What each has added up is added up afterwards,
-in the same order every time.
-"""
+# pyright: reportCallIssue=false, reportArgumentType=false
 
-# pyright: reportMissingImports=false, reportPossiblyUnboundVariable=false, reportIndexIssue=false
-# pyright: reportArgumentType=false
+from dataclasses import replace
+from typing import Any
 
 import torch
-import triton
-import triton.language as tl
+from jaxtyping import Float
 from torch import Tensor
 
+from segloss.core import kernels
 from segloss.core.blocks import Block, kept, weighted
 from segloss.core.inputs import sum_dtype
 from segloss.core.likelihood import ByTruth, LogP
-from segloss.core.truth import How
+from segloss.core.truth import How, VoxelLoss
 
 TILE, TILES, WARPS = 1024, 4, 2
 """Values of a tile, tiles of a program, and warps that share a tile."""
+CLASSES, ROWS, VALUES = 1024, 2**16, 2**31
+"""More classes, more rows, or more values of an image, the kernels do not take."""
 
 
-@triton.jit
-def _labels(labels, valid, image, voxel, voxels, MASKED: tl.constexpr):
-    """The labels of some voxels, -1 where ignored."""
-    within = voxel < voxels
-    label = tl.load(labels + image * voxels + voxel, mask=within, other=-1).to(tl.int32)
-    if MASKED:
-        label = tl.where(tl.load(valid + image * voxels + voxel, mask=within, other=0) != 0, label, -1)
-    return label
-
-
-@triton.jit
-def _tile(logits, image, voxel, classes, voxels, of_image, of_class, of_voxel, CLASSES: tl.constexpr):
-    """The logits of all classes at some voxels, by class; of classes that are not there, -inf."""
-    index = tl.arange(0, CLASSES)[:, None]
-    at = logits + image * of_image + index * of_class + voxel[None, :] * of_voxel
-    x = tl.load(at, mask=(index < classes) & (voxel < voxels)[None, :], other=0.0).to(tl.float32)
-    return tl.where(index < classes, x, float("-inf"))
-
-
-@triton.jit
-def _pass(
-    logits, labels, valid, sums, log_p, voxels, classes, of_image, of_class, of_voxel,
-    MASKED: tl.constexpr, SUMS: tl.constexpr, LOG_P: tl.constexpr, CLASSES: tl.constexpr, VOXELS: tl.constexpr,
-    TILES: tl.constexpr,
-):  # fmt: skip
-    program, programs, image = tl.program_id(0), tl.num_programs(0), tl.program_id(1).to(tl.int64)
-    index = tl.arange(0, CLASSES)
-    of_p = tl.zeros([CLASSES], tl.float32)
-    of_hit = tl.zeros([CLASSES], tl.float32)
-    size = tl.zeros([CLASSES], tl.float32)
-    for tile in range(TILES):
-        voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
-        label = _labels(labels, valid, image, voxel, voxels, MASKED)
-        x = _tile(logits, image, voxel, classes, voxels, of_image, of_class, of_voxel, CLASSES)
-        top = tl.max(x, 0)
-        e = tl.exp(x - top[None, :])
-        total = tl.sum(e, 0)
-        true = index[:, None] == label[None, :]
-        if LOG_P:
-            found = tl.sum(tl.where(true, x, 0.0), 0) - top - tl.log(total)
-            tl.store(log_p + image * voxels + voxel, tl.where(label >= 0, found, 0.0), mask=voxel < voxels)
-        if SUMS:
-            p = tl.where((label >= 0)[None, :], e / total[None, :], 0.0)
-            of_p += tl.sum(p, 1)
-            of_hit += tl.sum(tl.where(true, p, 0.0), 1)
-            size += tl.sum(true.to(tl.float32), 1)
-    if SUMS:
-        out = sums + (image * programs + program) * 3 * classes + index
-        tl.store(out, of_p, mask=index < classes)
-        tl.store(out + classes, of_hit, mask=index < classes)
-        tl.store(out + 2 * classes, size, mask=index < classes)
-
-
-@triton.jit
-def _by_truth(
-    loss, labels, valid, sums, voxels, classes, losses,
-    MASKED: tl.constexpr, CLASSES: tl.constexpr, VOXELS: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
-    program, programs, row = tl.program_id(0), tl.num_programs(0), tl.program_id(1).to(tl.int64)
-    index = tl.arange(0, CLASSES)
-    total = tl.zeros([CLASSES], tl.float32)
-    for tile in range(TILES):
-        voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
-        label = _labels(labels, valid, row // losses, voxel, voxels, MASKED)
-        x = tl.load(loss + row * voxels + voxel, mask=voxel < voxels, other=0.0)
-        total += tl.sum(tl.where(index[:, None] == label[None, :], x[None, :], 0.0), 1)
-    tl.store(sums + (row * programs + program) * classes + index, total, mask=index < classes)
-
-
-@triton.jit
-def _gradient(
-    logits, labels, valid, rise, price, gradient, voxels, classes, of_image, of_class, of_voxel, to_image, to_class,
-    to_voxel, MASKED: tl.constexpr, RISES: tl.constexpr, PRICED: tl.constexpr, CLASSES: tl.constexpr,
-    VOXELS: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
-    program, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    index = tl.arange(0, CLASSES)
-    if PRICED:
-        of_p = tl.load(price + image * 2 * classes + index, mask=index < classes, other=0.0)[:, None]
-        of_hit = tl.load(price + (image * 2 + 1) * classes + index, mask=index < classes, other=0.0)[:, None]
-    for tile in range(TILES):
-        voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
-        label = _labels(labels, valid, image, voxel, voxels, MASKED)
-        x = _tile(logits, image, voxel, classes, voxels, of_image, of_class, of_voxel, CLASSES)
-        top = tl.max(x, 0)
-        e = tl.exp(x - top[None, :])
-        total = tl.sum(e, 0)
-        p = e / total[None, :]
-        true = index[:, None] == label[None, :]
-        r = tl.zeros([VOXELS], tl.float32)
-        if RISES:
-            r += tl.load(rise + image * voxels + voxel, mask=voxel < voxels, other=0.0)
-        if PRICED:
-            r += tl.sum(tl.where(true, of_hit * p, 0.0), 0)
-            slope = of_p - (tl.sum(of_p * p, 0) + r)[None, :]
-        else:
-            slope = -r[None, :]
-        found = tl.where((label >= 0)[None, :], p * slope + tl.where(true, r[None, :], 0.0), 0.0)
-        there = (index[:, None] < classes) & (voxel < voxels)[None, :]
-        out = gradient + image * to_image + index[:, None] * to_class + voxel[None, :] * to_voxel
-        tl.store(out, found.to(gradient.dtype.element_ty), mask=there)
+def takes(logits: Block, how: How) -> bool:
+    """Whether a pass is one of the kernels."""
+    images, classes, voxels = logits.shape
+    if logits.dtype == torch.float64 or how.terms:
+        return False
+    plain = how.cost is None and how.lowered is None and how.known is None
+    if how.activation == "softmax":
+        only_sums = plain and how.voxel is None and not how.likelihood
+        return (only_sums or not how.dense) and classes <= CLASSES and classes * voxels < VALUES and images < ROWS
+    known = how.voxel is None or how.voxel.focus is not None
+    return how.activation == "sigmoid" and plain and known and images * classes < ROWS and voxels < VALUES
 
 
 def try_out(device: torch.device) -> None:
@@ -137,27 +47,33 @@ def fused_pass(
 ) -> tuple[Tensor | None, LogP | None, ByTruth | None]:
     """The pass of `sums`; the log-probabilities are left in `room`, if given, for the gradient."""
     images, classes, voxels = logits.shape
-    grid, tile = _tiles(logits)
-    labels = labels.contiguous()
-    masked, mask = _mask(labels, valid)
-    sums = logits.new_empty(images, grid, 3, classes, dtype=torch.float32) if how.sums else None
-    log_p = empty_map(logits) if room is None and (how.likelihood or how.voxel is not None) else room
+    given, flags, grid = _given(logits, labels, valid, how)
+    joint, focus = how.joint, _focus(how.voxel)
+    mapped = how.voxel is not None and focus is None
+    log_p = empty_map(logits, joint) if room is None and (how.likelihood or mapped) else room
+    sums = losses = None
+    if how.sums:
+        sums = logits.new_empty(images, grid[0], sum(how.kinds), classes, dtype=torch.float32)
+    if focus is not None:
+        losses = logits.new_empty(images, grid[0], 1 if joint else 2, classes, dtype=torch.float32)
+    run = kernels.softmax_pass if how.activation == "softmax" else kernels.sigmoid_pass
     with torch.cuda.device_of(logits):
-        _pass[grid, images](
-            logits, labels, mask, sums, log_p, voxels, classes, *logits.stride(),
-            MASKED=masked, SUMS=how.sums, LOG_P=log_p is not None, **tile,
+        run[grid](
+            *given, focus or 0.0, *(logits if it is None else it for it in (sums, losses, log_p)), voxels, classes,
+            *logits.stride(), SUMS=how.sums, SQUARES=how.squares, LOG_P=log_p is not None, **_loss(focus), **flags,
         )  # fmt: skip
-    dtype, losses = sum_dtype(logits.device), None
-    if how.voxel is not None and log_p is not None:
-        loss = weighted(how.voxel.value(-log_p.expm1(), -log_p), how.weights).contiguous()
-        number = loss.shape[1]
-        parts = loss.new_empty(images, number, grid, classes)
-        with torch.cuda.device_of(logits):
-            _by_truth[grid, images * number](loss, labels, mask, parts, voxels, classes, number, MASKED=masked, **tile)
-        losses = parts.sum(2, dtype=dtype)
+    dtype = sum_dtype(logits.device)
+    if losses is not None:
+        losses = losses.sum(1, dtype=dtype)
+    elif how.voxel is not None and log_p is not None:
+        losses = _by_truth(log_p, labels, valid, how, how.voxel, classes)
     if how.likelihood and log_p is room and log_p is not None:
         log_p = log_p.clone()
-    return None if sums is None else sums.sum(1, dtype=dtype), log_p if how.likelihood else None, losses
+    if sums is not None:
+        wrong, missed, size, *rest = sums.sum(1, dtype=dtype).unbind(1)
+        hit = size - missed
+        sums = torch.stack([wrong + hit, hit, size, *rest], 1)
+    return sums, log_p if how.likelihood else None, losses
 
 
 def fused_gradient(
@@ -166,53 +82,112 @@ def fused_gradient(
     valid: Tensor | None,
     how: How,
     room: LogP | None,
-    of_sums: Tensor | None,
+    of_sums: Float[Tensor, "B K C"] | None,
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass."""
-    images, classes, voxels = logits.shape
-    grid, tile = _tiles(logits)
-    labels = labels.contiguous()
-    masked, mask = _mask(labels, valid)
-    rise = None if of_log_p is None else of_log_p.float()
-    if of_losses is not None:
+    voxels, classes = logits.shape[2], logits.shape[1]
+    given, flags, grid = _given(logits, labels, valid, how)
+    rise, focus = None if of_log_p is None else of_log_p.float(), _focus(how.voxel)
+    if of_losses is not None and focus is None and how.voxel is not None:
         label = kept(labels.long(), valid).expand(-1, of_losses.shape[1], -1)
         fall = of_losses.float().gather(2, label)
         if how.slope is not None:
-            log_p = room if room is not None else _log_p(logits, labels, valid)
+            log_p = room if room is not None else _log_p(logits, labels, valid, how)
             fall.mul_(how.slope(-log_p.expm1(), -log_p))
         fall = weighted(fall.sum(1, keepdim=True) if fall.shape[1] > 1 else fall, how.weights)
         rise = fall.neg_() if rise is None else rise - fall
-    rise = None if rise is None else rise.contiguous()
-    price = None if of_sums is None else of_sums[:, :2].float().contiguous()
+        of_losses = None
+    price = None
+    if of_sums is not None:
+        of_p, of_hit, _, *rest = of_sums.unbind(1)
+        prices = [of_p, of_p + of_hit]
+        if how.squares:
+            (*linear, of_wrong2, of_missed2), rest = rest[: how.kinds[1]], rest[how.kinds[1] :]
+            prices += 2 * of_wrong2, -2 * of_missed2
+            if linear:
+                prices += linear[0], -linear[1]
+        price = torch.stack(prices + rest, 1)
+    priced = (None if it is None else it.float().contiguous() for it in (price, of_losses, rise))
     gradient = torch.empty_like(logits)
+    run = kernels.softmax_gradient if how.activation == "softmax" else kernels.sigmoid_gradient
     with torch.cuda.device_of(logits):
-        _gradient[grid, images](
-            logits, labels, mask, rise, price, gradient, voxels, classes, *logits.stride(), *gradient.stride(),
-            MASKED=masked, RISES=rise is not None, PRICED=price is not None, **tile,
+        run[grid](
+            *given, focus or 0.0, *(logits if it is None else it for it in priced), gradient, voxels, classes,
+            *logits.stride(), *gradient.stride(), SUMS=price is not None, SQUARES=how.squares and price is not None,
+            RISES=rise is not None, **_loss(focus if of_losses is not None else None), **flags,
         )  # fmt: skip
     return gradient
 
 
-def _log_p(logits: Block, labels: Tensor, valid: Tensor | None) -> LogP:
-    log_p = empty_map(logits)
-    fused_pass(logits, labels, valid, How("softmax", False, True, sums=False), log_p)
-    return log_p
+def room_for(logits: Block, how: How) -> LogP | None:
+    """Space for what the way back needs from the way there: no more than the kernels do not find again."""
+    return empty_map(logits) if how.slope is not None and _focus(how.voxel) is None else None
+
+
+def empty_map(logits: Block, joint: bool = True) -> LogP:
+    """Space for the log-probability of the truth at every voxel."""
+    images, classes, voxels = logits.shape
+    return logits.new_empty(images, 1 if joint else classes, voxels, dtype=torch.float32)
+
+
+def _given(
+    logits: Block, labels: Tensor, valid: Tensor | None, how: How
+) -> tuple[list[Tensor], dict[str, Any], tuple[int, int]]:
+    """The inputs of a kernel, what it is told of them, and how many programs there are."""
+    given = {"WEIGHTED": how.weights, "LOWERED": how.lowered, "MERGED": how.known, "COST": how.cost}
+    if how.activation == "sigmoid":
+        given = {"WEIGHTED": how.weights}
+    labels = labels.contiguous()
+    inputs = [logits, labels.view(torch.uint8) if labels.dtype == torch.bool else labels]
+    for x in (valid, *given.values()):
+        if x is not None:
+            x = x.contiguous()
+            x = x.view(torch.uint8) if x.dtype == torch.bool else x.float()
+        inputs.append(labels if x is None else x)
+    flags = {name: x is not None for name, x in given.items()}
+    flags |= {"DENSE": how.dense, "MASKED": valid is not None}
+    if how.activation == "softmax":
+        grid, tile = _tiles(logits)
+        return inputs, {**flags, **tile}, (grid, logits.shape[0])
+    flags |= {"VOXELS": TILE, "TILES": TILES, "num_warps": WARPS}
+    return inputs, flags, (-(-logits.shape[2] // (TILE * TILES)), logits.shape[0] * logits.shape[1])
 
 
 def _tiles(logits: Block) -> tuple[int, dict[str, int]]:
-    """The number of programs of an image, and the size of their tiles."""
+    """The number of programs of an image whose classes exclude each other, and the size of their tiles."""
     classes = 2 ** (logits.shape[1] - 1).bit_length()
     voxels = max(1, TILE // classes)
     tile = {"CLASSES": classes, "VOXELS": voxels, "TILES": TILES, "num_warps": WARPS}
     return -(-logits.shape[2] // (voxels * TILES)), tile
 
 
-def _mask(labels: Tensor, valid: Tensor | None) -> tuple[bool, Tensor]:
-    return (False, labels) if valid is None else (True, valid.contiguous().view(torch.uint8))
+def _focus(voxel: VoxelLoss | None) -> float | None:
+    return None if voxel is None else voxel.focus
 
 
-def empty_map(logits: Block) -> LogP:
-    """Space for the log-probability of the truth at every voxel."""
-    return logits.new_empty(logits.shape[0], 1, logits.shape[2], dtype=torch.float32)
+def _loss(focus: float | None) -> dict[str, Any]:
+    """What a kernel is told of the loss of a voxel; powers below 1 end where `pointwise.power` lets them."""
+    edge = torch.finfo(torch.float32).eps if focus is not None and focus < 1 else 0.0
+    return {"LOSS": focus is not None, "FOCUS": bool(focus), "EDGE": edge}
+
+
+def _by_truth(log_p: LogP, labels: Tensor, valid: Tensor | None, how: How, f: VoxelLoss, classes: int) -> ByTruth:
+    """The sums of a loss that the kernels do not know, from its map."""
+    loss = weighted(f.value(-log_p.expm1(), -log_p), how.weights).contiguous()
+    images, number, voxels = loss.shape
+    grid, tile = _tiles(log_p.expand(-1, classes, -1))
+    parts = loss.new_empty(images, number, grid, classes)
+    given, flags, _ = _given(log_p, labels, valid, How("softmax", False, True))
+    with torch.cuda.device_of(loss):
+        kernels.by_truth[grid, images * number](
+            loss, given[1], given[2], parts, voxels, classes, number, MASKED=flags["MASKED"], **tile
+        )
+    return parts.sum(2, dtype=sum_dtype(log_p.device))
+
+
+def _log_p(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
+    log_p = empty_map(logits)
+    fused_pass(logits, labels, valid, replace(how, squares=False, cost=None, sums=False, voxel=None), log_p)
+    return log_p

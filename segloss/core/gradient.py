@@ -11,6 +11,7 @@ from segloss.core.blocks import Block, blocks, chain, kept, part, predicted, wei
 from segloss.core.change import known_of, merged, scores_of, shares, shares_of_logits, spread
 from segloss.core.inputs import can_look_at
 from segloss.core.likelihood import SAFE, ByTruth, LogP, likelihood_slope, log_p_in, of_truth, true_p
+from segloss.core.squares import exclusive_slopes, square_slopes
 from segloss.core.totals import prices
 from segloss.core.truth import How, derivative, truth
 
@@ -71,7 +72,10 @@ def gradient_of(
             continue
         if price is not None:
             slope = torch.mul(g, price[:, 1], out=work[2]).add_(price[:, 0])
-            for it in _of_terms(p, g, how, weights, price[:, 3:]):
+            _, of_squares, *of_terms = price.split(how.kinds, 1)
+            if how.squares:
+                slope += square_slopes(p, g, weights, of_squares)
+            for it in _of_terms(p, g, how, weights, *of_terms):
                 slope += it
             chain(out, slope, p, here, how.activation)
         if rise is not None:
@@ -95,25 +99,33 @@ def _slopes(
 ) -> tuple[Shaped[Tensor, "B C _"], LogP]:
     """The slopes of the priced sums, with respect to q of every class, and to log q of what only the true one has."""
     slope, of_tp = price[:, 0], price[:, 1]
-    for it in _of_terms(q, g, how, weights, price[:, 3:]):
+    _, of_squares, *of_terms = price.split(how.kinds, 1)
+    for it in _of_terms(q, g, how, weights, *of_terms):
         slope = slope + it
-    if hit is not None:
-        return slope, torch.bmm(of_tp.transpose(1, 2), hit)
-    at_truth = q.gather(1, g)
-    gain = of_tp.expand_as(q).gather(1, g)
-    for f, v in zip(how.terms, price[:, 3:].unbind(1), strict=False):
-        rise = derivative(f, at_truth, 1) - derivative(f, at_truth, 0)
-        gain += weighted(rise * v.expand_as(q).gather(1, g), weights)
-    return slope, gain.mul_(at_truth)
+    if hit is None:
+        at_truth = q.gather(1, g)
+        gain = of_tp.expand_as(q).gather(1, g)
+        for f, v in zip(how.terms, of_terms[0].unbind(1), strict=True):
+            rise = derivative(f, at_truth, 1) - derivative(f, at_truth, 0)
+            gain += weighted(rise * v.expand_as(q).gather(1, g), weights)
+        gain = gain.mul_(at_truth)
+    else:
+        gain = torch.bmm(of_tp.transpose(1, 2), hit)
+    if how.squares:
+        at_truth = q.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
+        of_others, of_true = exclusive_slopes(q, at_truth, g, weights, of_squares)
+        slope = of_others.add_(slope)
+        gain.addcmul_(of_true, at_truth)
+    return slope, gain
 
 
-def _of_terms(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Price) -> list[Block]:
+def _of_terms(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Price, of_cost: Price) -> list[Block]:
     """The slopes with respect to p of the priced terms and cost; of an index, those of terms as if in no class."""
     spread_out = g.is_floating_point()
-    of_terms = zip(how.terms, price.unbind(1), strict=False)
+    of_terms = zip(how.terms, price.unbind(1), strict=True)
     slopes = [weighted(derivative(f, p, g if spread_out else 0).mul_(v), weights) for f, v in of_terms]
     if how.cost is not None:
-        v = price[:, -1]
+        v = of_cost[:, 0]
         slopes.append(
             how.cost.to(p.dtype).T @ (v * g) if spread_out else prices(how.cost, g, p) * v.expand_as(p).gather(1, g)
         )
@@ -131,7 +143,7 @@ def _write(out: Block, p: Block, slope: Tensor | None, members: Tensor, rise: Lo
     elif slope.shape[2] == 1:
         fall = torch.sub(slope, torch.bmm(slope.transpose(1, 2), p).add_(rise), out=work[2])
     else:
-        fall = slope.sub_((slope * p).sum(1, keepdim=True).add_(rise))
+        fall = slope.sub_(torch.mul(slope, p, out=work[2]).sum(1, keepdim=True).add_(rise))
     result = p.mul_(fall)
     if members.is_floating_point():
         result.addcmul_(members, rise)

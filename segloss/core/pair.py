@@ -20,7 +20,7 @@ ByChoice = Float[Tensor, "B K 2"]
 def is_pair(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of this module."""
     if how.activation == "sigmoid":
-        return not labels.is_floating_point() and not how.terms
+        return not labels.is_floating_point() and (how.voxel is not None or how.likelihood) and not how.terms
     plain = not how.dense and how.known is None
     return plain and how.activation == "softmax" and logits.shape[1] == 2
 
@@ -33,8 +33,11 @@ def pair_pass(
     Errors are what is added up, not hits, so that a rare class comes out as exact as a common one.
     """
     choices = 1 if how.joint else logits.shape[1]
-    totals = logits.new_zeros(2 + len(how.terms), logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
+    of_squares = how.kinds[1] // 2 + how.kinds[1] % 2
+    kinds = 2 + of_squares + len(how.terms)
+    totals = logits.new_zeros(kinds, logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
     size, missed, *terms = totals.unbind()
+    squares, terms = terms[:of_squares], terms[of_squares:]
     number = how.voxel.losses if how.voxel is not None and how.joint else choices
     losses = totals.new_zeros(logits.shape[0], number, 2)
     log_p = torch.empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
@@ -44,6 +47,11 @@ def pair_pass(
         if how.sums:
             at.add(size, pair.g.sum(3))
             at.add(missed, pair.by_truth(pair.q))
+            if how.squares:
+                q = weighted(pair.q, weights)
+                every = [q * pair.q] if weights is None else [q * pair.q, q, weights.expand_as(q)]
+                for total, it in zip(squares, every, strict=True):
+                    at.add(total, pair.by_truth(it))
             for f, total in zip(how.terms, terms, strict=True):
                 right = pair.by_truth(weighted(f.value(1 - pair.q, 1), weights))
                 wrong = pair.by_truth(weighted(f.value(pair.q, 0), weights))
@@ -57,7 +65,13 @@ def pair_pass(
     sums = None
     if how.sums:
         hit = size - missed
-        every = [hit + missed.flip(2), hit, size, *terms]
+        every = [hit + missed.flip(2), hit, size]
+        if how.squares:
+            missed2, *linear = squares
+            if linear:
+                every += linear[0].flip(2), *linear
+            every += missed2.flip(2), missed2
+        every += terms
         if how.cost is not None:
             right, wrong = how.cost.diag(), how.cost.flip(1).diag()
             every.append(right * hit + wrong * missed)
@@ -82,12 +96,17 @@ def pair_gradient(
     dtype = compute_dtype(logits.dtype)
     gradient = torch.empty_like(logits) if room is None else room
     sign = 1 - 2 * torch.arange(2, dtype=dtype, device=logits.device)
-    of_missed, of_terms = None, ()
+    of_missed, of_squares, of_terms = None, None, ()
     if of_sums is not None:
         of_sums = of_sums.to(dtype)
         of_sums = of_sums.unsqueeze(2) if how.joint else F.pad(of_sums.unsqueeze(3), (1, 0))
         of_p, of_tp, _, *of_terms = of_sums.unbind(1)
         of_missed = of_p.flip(2) - of_p - of_tp
+        if how.squares:
+            (*linear, of_wrong2, of_missed2), of_terms = of_terms[: how.kinds[1]], of_terms[how.kinds[1] :]
+            of_squares = [2 * sign * (of_missed2 + of_wrong2.flip(2))]
+            if linear:
+                of_squares.append(sign * (linear[1] + linear[0].flip(2)))
         if how.cost is not None:
             of_missed = of_missed + of_terms.pop() * (how.cost.flip(1).diag() - how.cost.diag()).to(dtype)
         of_missed = of_missed * sign
@@ -110,6 +129,9 @@ def pair_gradient(
         if of_missed is not None:
             right = torch.sub(1, pair.q, out=pair.error)
             of_q = pair.of_truth(at.each(of_missed))
+            if of_squares is not None:
+                rise, *linear = (pair.of_truth(at.each(it)) for it in of_squares)
+                of_q += weighted(sum(linear, rise.mul_(pair.q)), weights)
             for f, price in zip(how.terms, of_terms, strict=True):
                 of_term = derivative(f, pair.q, 0).mul_(pair.of_truth(at.each(price).flip(2) * sign))
                 of_term -= derivative(f, right, 1).mul_(pair.of_truth(at.each(price) * sign))

@@ -27,11 +27,11 @@ from segloss.core.masks import true_mask
 from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
+from segloss.core.squares import all_squares, squares_of
 from segloss.core.totals import sums_in
 from segloss.core.truth import How, Terms, VoxelLoss, truth
 
 Sums = Float[Tensor, "B C"]
-MANY = 1024  # classes of a tile of the kernels
 
 
 def count(x: Inputs) -> Float[Tensor, "B 1"]:
@@ -59,8 +59,16 @@ def class_sums(
     do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses. `lowered` is
     taken off the logit of the truth, by its class. The background stands for all classes that are not `known`, too.
     """
-    wanted = {"terms": terms, "cost": cost, "likelihood": likelihood, "voxel": voxel}
-    return _run(x, _how(x, weights=weights, lowered=lowered, known=known, **wanted))
+    hard = not (x.dense and x.labels.is_floating_point()) and not torch.compiler.is_compiling()
+    factors = squares_of(terms) if terms and hard else None
+    wanted = {"cost": cost, "likelihood": likelihood, "voxel": voxel, "weights": weights}
+    if factors is None:
+        return _run(x, _how(x, terms=terms, lowered=lowered, known=known, **wanted))
+    how = _how(x, squares=True, lowered=lowered, known=known, **wanted)
+    sums, log_p, losses = _run(x, how)
+    common, squares, _, of_cost = sums.split(how.kinds, 1)
+    of_terms = factors.to(sums.dtype).to(sums.device, non_blocking=True) @ all_squares(common, squares)
+    return torch.cat([common, of_terms, of_cost], 1), log_p, losses
 
 
 def log_likelihood(x: Inputs, known: Bool[Tensor, "B C"] | None = None) -> LogP:
@@ -97,7 +105,7 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
                 return _plain(x.logits, x.labels, x.valid, how)
             return _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
 
-    alone = how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
+    alone = how.squares or how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
     alone = alone or (how.voxel is not None and how.voxel.losses > 1)
     if alone or not is_sharing():
         return run(how)
@@ -125,7 +133,7 @@ def _room(x: Inputs, how: How) -> Block | None:
     """
     wanted = torch.is_grad_enabled() and x.logits.requires_grad and how.activation != "none"
     if wanted and (kernels := kernels_for(x.logits, how)):
-        return None if how.slope is None else kernels.empty_map(x.logits)
+        return kernels.room_for(x.logits, how)
     several = how.sums or (how.voxel is not None and how.joint)
     fits = x.logits.dtype == compute_dtype(x.logits.dtype) and (several or is_pair(x.logits, x.labels, how))
     return torch.empty_like(x.logits) if wanted and fits else None
@@ -133,11 +141,8 @@ def _room(x: Inputs, how: How) -> Block | None:
 
 def kernels_for(logits: Block, how: How) -> ModuleType | None:
     """The kernels of a GPU, if this pass is one of theirs."""
-    classes, voxels = logits.shape[1:]
-    changed = how.terms or any(it is not None for it in (how.cost, how.lowered, how.known))
-    if how.activation != "softmax" or how.dense or changed or logits.dtype == torch.float64:
-        return None
-    return _kernels(logits.device) if classes <= MANY and classes * voxels < 2**31 else None
+    kernels = _kernels(logits.device)
+    return kernels if kernels and kernels.takes(logits, how) else None
 
 
 @cache
@@ -189,7 +194,7 @@ class _Pass(Function):
         def zeros(kinds: int) -> Tensor:
             return logits.new_zeros(images, kinds, classes, dtype=sum_dtype(logits.device))
 
-        sums = zeros(3 + len(how.terms) + (how.cost is not None)) if how.sums else None
+        sums = zeros(sum(how.kinds)) if how.sums else None
         losses = zeros(how.voxel.losses if how.joint else 2) if how.voxel else None
         dtype = compute_dtype(logits.dtype)
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None

@@ -6,25 +6,30 @@ from torch import Tensor
 
 from segloss.core.blocks import Block, kept, weighted
 from segloss.core.inputs import sum_dtype
+from segloss.core.squares import square_sums
 from segloss.core.truth import How
 
 
 def sums_in(
     p: Block, g: Tensor, valid: Tensor | None, how: How, weights: Tensor | None, hit: Block | None = None
 ) -> Float[Tensor, "B K C"]:
-    """The sums of p, p g, g, of every term, and of the cost, over the voxels; `hit` is p g, if that is at hand."""
+    """The sums of `class_sums` over the voxels, and of squares if asked for; `hit` is p g, if that is at hand."""
 
     def total(x: Tensor) -> Tensor:
         return _total(weighted(kept(x, valid), weights))
 
+    def squares() -> list[Tensor]:
+        return square_sums(p, g, valid, how, weights, hit) if how.squares else []
+
     if g.is_floating_point():
-        sums = [_total(p), _total(p * g if hit is None else hit), _total(g), *(total(f.value(p, g)) for f in how.terms)]
+        hits = p * g if hit is None else hit
+        sums = [_total(p), _total(hits), _total(g), *squares(), *(total(f.value(p, g)) for f in how.terms)]
         if how.cost is not None:
             sums.append(_total((how.cost.to(p.dtype) @ p).mul_(g)))
         return torch.stack(sums, 1)
 
     at_truth = p.gather(1, g)
-    sums = [_total(p), _by_class(at_truth, g, p), _by_class(kept(torch.ones_like(at_truth), valid), g, p)]
+    sums = [_total(p), _by_class(at_truth, g, p), _by_class(kept(torch.ones_like(at_truth), valid), g, p), *squares()]
     for f in how.terms:
         gain = weighted(kept(f.value(at_truth, 1) - f.value(at_truth, 0), valid), weights)
         sums.append(total(f.value(p, 0)) + _by_class(gain, g, p))

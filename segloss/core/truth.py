@@ -36,21 +36,26 @@ class VoxelLoss:
     """A loss f(q, ce) of the probability of the truth, 1 - q, and of its cross-entropy, ce = -log(1 - q).
 
     `slope` is its derivative with respect to ce; None stands for 1. `losses` is how many there are along the second
-    axis: see `together`.
+    axis: see `together`. `focus` is the exponent of a loss that is but a power of q times ce.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None = None
     losses: int = 1
+    focus: float | None = None
 
 
 @dataclass(frozen=True)
 class How:
-    """What a pass is to give, and what its inputs mean; `cores` are those of the way there, and so of the way back."""
+    """What a pass is to give, and what its inputs mean; `cores` are those of the way there, and so of the way back.
+
+    `squares` asks for the sums of `squares.py` after those of p, p g and g.
+    """
 
     activation: ResolvedActivation
     dense: bool
     joint: bool
+    squares: bool = False
     terms: Terms = ()
     cost: Tensor | None = None
     sums: bool = True
@@ -62,12 +67,18 @@ class How:
     cores: int = 1
 
     @property
+    def kinds(self) -> tuple[int, int, int, int]:
+        """How many sums there are: of p, p g and g, of squares, of terms, and of the cost."""
+        of_squares = (5 if self.weights is not None else 2) if self.squares else 0
+        return 3, of_squares, len(self.terms), int(self.cost is not None)
+
+    @property
     def slope(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         """The derivative of the loss of a voxel with respect to its cross-entropy; None stands for 1."""
         return None if self.voxel is None else self.voxel.slope
 
 
-CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce)
+CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, focus=0.0)
 
 
 def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
@@ -84,7 +95,7 @@ def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
         rise = torch.addcmul(q, 1 - q, ce, value=gamma).mul_(raised(q, gamma - 1))
         return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
 
-    return VoxelLoss(value, slope)
+    return VoxelLoss(value, slope, focus=None if clamp else gamma)
 
 
 def together(*losses: VoxelLoss) -> VoxelLoss:

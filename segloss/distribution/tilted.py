@@ -7,14 +7,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     HardLabels,
-    Inputs,
     Logits,
     Mask,
     Reduction,
     Value,
     check_reduction,
+    evidence,
     log_likelihood,
     one_of,
     prepare,
@@ -78,24 +79,15 @@ def tilted_cross_entropy_loss(
             f"target must be class indices, of classes that exclude each other, got {target.dtype} "
             f"{tuple(target.shape)} with activation {x.activation!r}"
         )
-    loss = -log_likelihood(x).to(sum_dtype(logits.device))
     if level == "class":
-        loss, counted = _of_classes(loss, x)
+        e = evidence(logits, target, activation, ignore_index=ignore_index, mask=mask, voxel=CROSS_ENTROPY)
+        voxels = e.truths.sum(0)
+        loss, counted = ratio(e.by_truth.sum(0), voxels, empty=0.0), voxels > 0
     else:
+        loss = -log_likelihood(x).to(sum_dtype(logits.device))
         counted = torch.ones_like(loss, dtype=torch.bool) if x.valid is None else x.valid
     value = _tilted_mean(loss, counted, t).to(logits.dtype)
     return value.reshape(1) if reduction == "none" else value
-
-
-def _of_classes(loss: Float[Tensor, "B 1 N"], x: Inputs) -> tuple[Float[Tensor, " C"], Bool[Tensor, " C"]]:
-    """The mean loss of each class, and whether the class occurs."""
-    label = x.labels.long().flatten()
-    there = torch.ones_like(label, dtype=loss.dtype)
-    if x.valid is not None:
-        label, there = label.masked_fill(~x.valid.flatten(), 0), x.valid.flatten().to(loss.dtype)
-    none = loss.new_zeros(max(x.logits.shape[1], 2))
-    voxels = none.scatter_add(0, label, there)
-    return ratio(none.scatter_add(0, label, loss.flatten()), voxels, empty=0.0), voxels > 0
 
 
 def _tilted_mean(loss: Float[Tensor, "*N"], counted: Bool[Tensor, "*N"], t: float) -> Float[Tensor, ""]:

@@ -30,6 +30,9 @@ from segloss.core import (
 )
 from segloss.core.blocks import SIZE, kept
 
+LONG = 2**16
+"""Voxels of a row that is long for a GPU."""
+
 
 def lovasz_softmax_loss(
     logits: Logits,
@@ -207,8 +210,12 @@ class _Extension:
         """Find the order of decreasing error.
 
         On the CPU rows of float32 are sorted as the integers of their bits, which torch does by radix: the bits of
-        floating numbers that are not negative sort as the numbers do.
+        floating numbers that are not negative sort as the numbers do. A GPU sorts long rows faster one by one.
         """
+        if self.error.is_cuda and self.error.shape[1] > LONG and not torch.compiler.is_compiling():
+            for row in zip(self.error, self.jump, self.order, strict=True):
+                torch.sort(row[0], descending=True, out=row[1:])
+            return
         if not can_look_at(self.error) or self.error.dtype != torch.float32:
             self.order = self.error.sort(1, descending=True).indices
             return
