@@ -54,6 +54,7 @@ def step(logits: Tensor, call: Call) -> float:
 
 def times(made: Mapping[str, Made], yardstick: Made, rounds: int, *, compiled: bool = False) -> dict[str, Time]:
     """The time of each, in rounds in which the yardstick comes first and all others follow."""
+    compiled = compiled or yardstick[0].is_cuda  # which compiles kernels on the first call
     for it in (yardstick, *(made.values() if compiled else ())):
         step(*it)
     first = {name: step(*it) for name, it in made.items()}

@@ -30,8 +30,8 @@ from segloss.core import (
 )
 from segloss.core.blocks import SIZE, kept
 
-LONG = 2**16
-"""Voxels of a row that is long for a GPU."""
+AT_ONCE, LONG = 2**22, 10**6
+"""Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
 
 
 def lovasz_softmax_loss(
@@ -189,8 +189,9 @@ class _Extension:
 
     def groups(self, classes: range, most: int) -> Iterator[slice]:
         """As many of the classes at a time as fit a cache, one at least; for each its rows."""
-        each = self.images * self.voxels
-        number = min(most, max(1, SIZE.get(self.space.device.type, SIZE["cuda"]) // each))
+        each, on_cpu = self.images * self.voxels, self.space.device.type == "cpu"
+        size = SIZE["cpu"] if on_cpu else AT_ONCE if len(self.rank) < LONG else each
+        number = min(most, max(1, size // each))
         self.space = self.space.new_empty(5, number * each)
         for first in classes[::number]:
             last = min(first + number, classes.stop)
@@ -210,12 +211,8 @@ class _Extension:
         """Find the order of decreasing error.
 
         On the CPU rows of float32 are sorted as the integers of their bits, which torch does by radix: the bits of
-        floating numbers that are not negative sort as the numbers do. A GPU sorts long rows faster one by one.
+        floating numbers that are not negative sort as the numbers do.
         """
-        if self.error.is_cuda and self.error.shape[1] > LONG and not torch.compiler.is_compiling():
-            for row in zip(self.error, self.jump, self.order, strict=True):
-                torch.sort(row[0], descending=True, out=row[1:])
-            return
         if not can_look_at(self.error) or self.error.dtype != torch.float32:
             self.order = self.error.sort(1, descending=True).indices
             return
