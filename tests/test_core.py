@@ -23,10 +23,12 @@ from segloss.core import (
 from segloss.core.blocks import SIZE, blocks
 from segloss.core.hardest import _of_rank
 from segloss.core.masks import true_mask
+from segloss.core.squares import squares_of
 from segloss.core.sums import class_sums, voxel_sums
-from segloss.core.truth import Term, focused
+from segloss.core.truth import SQUARES, Term, focused
 
 TERMS = (Term(lambda p, g: (p - g) ** 2), Term(lambda p, g: p**3 * g + p, lambda p, g: 3 * p**2 * g + 1))
+SQUARED = (SQUARES, Term(lambda p, g: g * (1 - p) ** 2 + 3 * g), Term(lambda p, g: (p * (1 - g)) ** 2 - p))
 BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
 SHAPES = [(1, 35, 3, 4), (2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
 
@@ -90,6 +92,40 @@ def test_evidence_is_the_definition(shape, activation, dense, masked):
     torch.testing.assert_close(e.fn, e.g - e.tp)
     torch.testing.assert_close(e.n, valid.flatten(2).sum(2).double())
     same_gradient(ours, theirs, logits)
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("joint", [False, True], ids=["alone", "with a loss"])
+def test_terms_that_are_squares_are_the_definition(shape, activation, dense, weighted, joint):
+    if activation == "softmax" and shape[1] == 1:
+        activation = "sigmoid"
+    logits, target = sample(shape, dense=dense)
+    target = target > 0.5 if dense else target
+    mask = torch.rand(shape[0], 1, *shape[2:]) < 0.6
+    weights = torch.rand(shape[0], 1, mask[0].numel(), dtype=torch.float64) if weighted else None
+    x = logits.sigmoid() if activation == "none" else logits
+    inputs = prepare(x, target, activation=activation, mask=mask)
+    voxel = focused(1.5) if joint and not (dense and activation == "softmax") else None
+    ours = class_sums(inputs, SQUARED, weights=weights, voxel=voxel)[0][:, 3:]
+    p = {"softmax": logits.softmax(1), "sigmoid": logits.sigmoid(), "none": x}[activation].flatten(2)
+    g = target.flatten(2) if dense else true_mask(prepare(x, target, activation=activation))
+    maps = [f.value(p, g.double()) * mask.flatten(2) for f in SQUARED]
+    theirs = torch.stack([(m if weights is None else m * weights).sum(2) for m in maps], 1)
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
+    twice = [torch.autograd.grad(v.square().sum(), logits, create_graph=True)[0].sin().sum() for v in (ours, theirs)]
+    torch.testing.assert_close(*(torch.autograd.grad(v, logits, retain_graph=True)[0] for v in twice))
+
+
+def test_squares_are_found_from_their_values():
+    assert squares_of((SQUARES,)).tolist() == [[0, -2, 2, 1, 1]]  # p² where wrong; (1 - m)² + 1 where m is missed
+    assert squares_of((Term(lambda p, g: p * g), SQUARED[1])).tolist() == [[0, -1, 1, 0, 0], [0, 0, 3, 0, 1]]
+    for other in (lambda p, g: (p - g).abs() ** 1.5, lambda p, g: -(1 - p).log(), lambda p, g: (1 - p) ** 2):
+        assert squares_of((SQUARES, Term(other))) is None
 
 
 @pytest.mark.usefixtures("_block_size")

@@ -30,6 +30,7 @@ from segloss.core import (
     ratio,
     true_mask,
 )
+from segloss.core.blocks import put
 
 
 def hausdorff_dt_loss(
@@ -167,10 +168,10 @@ class _PricedError:
         return self.true, self.price
 
     def value(self, p: Tensor, g: Tensor, price: Tensor) -> Tensor:
-        return price * (p - g.to(p.dtype)).square()
+        return price * (p - put(g, p.dtype, None)).square()
 
     def slope(self, p: Tensor, g: Tensor, price: Tensor, out: Tensor) -> Tensor:
-        return out.copy_(g).sub_(p).mul_(price).mul_(-2)
+        return put(g, p.dtype, out).sub_(p).mul_(price).mul_(-2)
 
     def total(self, p: Tensor, g: Tensor, price: Tensor, work: Tensor) -> Tensor:
-        return p.sub_(work.copy_(g)).square_().mul_(price).sum(2)
+        return p.sub_(put(g, p.dtype, work)).square_().mul_(price).sum(2)

@@ -31,7 +31,7 @@ def known_of(how: How, at: At) -> Bool[Tensor, "B C"] | None:
 
 def merged(p: Block, known: Bool[Tensor, "B C"]) -> Block:
     """Probabilities where the background has those of all classes that are not known, which have none."""
-    merged = p * known.unsqueeze(2)
+    merged = p * known.unsqueeze(2).to(p.dtype)
     merged[:, :1] = torch.bmm(_of_background(known).to(p.dtype).mT, p)
     return merged
 
@@ -58,8 +58,8 @@ def shares(p: Block, q: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:
     """The part of each class in the probability of the truth, of which `g` is the membership or the index."""
     if not g.is_floating_point():
         g = torch.zeros_like(p).scatter(1, g, 1)
-    others = _of_background(known)
-    return (g[:, :1] / q[:, :1] * p).mul_(others).addcmul_(g, (~others).to(p.dtype))
+    others = _of_background(known).to(p.dtype)
+    return (g[:, :1] / q[:, :1] * p).mul_(others).addcmul_(g, 1 - others)
 
 
 def shares_of_logits(x: Block, g: Tensor, known: Bool[Tensor, "B C"]) -> Block:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.blocks import At, kept, part, predicted
+from segloss.core.blocks import At, kept, part, predicted, put
 from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 
@@ -31,7 +31,7 @@ def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"
     """Predicted and true membership, zero where ignored."""
     p = predicted(x.logits, x.valid, x.activation)
     g = x.labels if x.dense else x.labels == _index(x.logits)
-    return p, kept(g.to(p.dtype), x.valid)
+    return p, kept(put(g, p.dtype, None), x.valid)
 
 
 def hard_masks(

@@ -54,12 +54,13 @@ class Partial:
 
     def excluded(self) -> Bool[Tensor, "B C *S"]:
         """Where a class is known not to be: outside its own region if it is annotated, else within those that are."""
-        classes = torch.arange(self.scores.shape[1], device=self.labels.device)
-        elsewhere = self.labels != self._of_voxels(classes.unsqueeze(0))
-        return torch.where(self._of_voxels(self.known), elsewhere, self.labels > 0)
+        classes = torch.arange(self.scores.shape[1], dtype=self.labels.dtype, device=self.labels.device)
+        return self.labels != self._of_voxels(classes * self.known)
 
-    def mask_of_partial(self) -> Bool[Tensor, "B 1 *S"]:
+    def mask_of_partial(self) -> Bool[Tensor, "B 1 *S"] | None:
         """Voxels that count, of the images that are annotated in part."""
+        if can_look_at(self.known) and self.is_partial.all():
+            return self.mask
         here = self._of_voxels(self.is_partial.unsqueeze(1)).expand_as(self.labels)
         return here if self.mask is None else here & self.mask
 
@@ -133,7 +134,8 @@ def partial_labels(
     """Check the inputs of a loss for partial labels."""
     x = exclusive(logits, target, activation, ignore_index, mask)
     known = annotated_classes(annotated, logits)
-    labels = x.labels * known.gather(1, x.labels[:, 0]).unsqueeze(1)
+    small = torch.uint8 if logits.shape[1] < 256 else torch.long
+    labels = x.labels.to(small) * known.gather(1, x.labels[:, 0]).unsqueeze(1)
     valid = None if x.valid is None else x.spatial(x.valid)
     return Partial(x.spatial(x.logits), x.spatial(labels), valid, known)
 

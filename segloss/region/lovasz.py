@@ -28,7 +28,7 @@ from segloss.core import (
     prepare,
     sum_dtype,
 )
-from segloss.core.blocks import SIZE, kept
+from segloss.core.blocks import SIZE, kept, put
 
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
@@ -94,7 +94,7 @@ def lovasz_softmax_loss(
                 p[:, at] = 0
                 continue
             truth = _truth(x, at)
-            work.of_images(work.error).copy_(truth).sub_(p[:, at]).abs_()
+            put(truth, p.dtype, work.of_images(work.error)).sub_(p[:, at]).abs_()
             if order is None:
                 work.sort()
             else:
@@ -159,7 +159,7 @@ def lovasz_hinge_loss(
         loss, work = [], _Extension(scores, batch)
         for at in work.groups(range(scores.shape[1]), scores.shape[1]):
             truth = _truth(x, at)
-            sign = 2 * truth.to(scores.dtype) - 1
+            sign = 2 * put(truth, scores.dtype, None) - 1
             margin = work.of_images(work.error)
             kept(torch.sub(1, scores[:, at] * sign, out=margin).relu_(), x.valid, in_place=True)
             work.sort()
