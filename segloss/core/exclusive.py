@@ -81,9 +81,10 @@ def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
         return log
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
-        rise = gamma * power(q + eps, gamma - 1) * (1 - q) * log.value(q, ce)
-        factor = power(q + eps, gamma)
-        return rise + (factor if log.slope is None else factor * log.slope(q, ce))
+        missed = q + eps
+        rise = (1 - q).mul_(log.value(q, ce)).mul_(gamma)
+        rise += missed if log.slope is None else missed * log.slope(q, ce)
+        return rise.mul_(power(missed, gamma - 1))
 
     return VoxelLoss(value=lambda q, ce: power(q + eps, gamma) * log.value(q, ce), slope=slope)
 
@@ -92,7 +93,7 @@ def focal_miss_loss(gamma: float, eps: float) -> VoxelLoss:
     """What is missing of a probability, with a focal factor."""
     return VoxelLoss(
         value=lambda q, ce: q * power(q + eps, gamma),
-        slope=lambda q, ce: (1 - q) * (power(q + eps, gamma) + gamma * q * power(q + eps, gamma - 1)),
+        slope=lambda q, ce: (1 - q) * (q + eps + gamma * q) * power(q + eps, gamma - 1),
     )
 
 

@@ -52,6 +52,8 @@ def _parts(x: Float[Tensor, "B K N"]) -> tuple[Tensor, ...]:
 
 def power(base: Tensor, exponent: float) -> Tensor:
     """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
+    if exponent > 2 and exponent % 2 == 0:
+        return power(base, exponent / 2) ** 2  # products take a fifth of the time
     if exponent > 1:
         return base.clamp(min=0) ** exponent
     there = base > torch.finfo(base.dtype).eps
