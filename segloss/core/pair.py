@@ -33,7 +33,7 @@ def pair_pass(
     Errors are what is added up, not hits, so that a rare class comes out as exact as a common one.
     """
     choices = 1 if how.joint else logits.shape[1]
-    of_squares = how.kinds[1] // 2 + how.kinds[1] % 2
+    of_squares = 0 if not how.squares else 1 if how.weights is None else 3  # those of wrong p are of the other truth
     kinds = 2 + of_squares + len(how.terms)
     totals = logits.new_zeros(kinds, logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
     size, missed, *terms = totals.unbind()

@@ -59,8 +59,8 @@ def class_sums(
     do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses. `lowered` is
     taken off the logit of the truth, by its class. The background stands for all classes that are not `known`, too.
     """
-    hard = not (x.dense and x.labels.is_floating_point()) and not torch.compiler.is_compiling()
-    factors = squares_of(terms) if terms and hard else None
+    hard = not (x.dense and x.labels.is_floating_point())
+    factors = squares_of(terms) if terms and hard and not torch.compiler.is_compiling() else None
     wanted = {"cost": cost, "likelihood": likelihood, "voxel": voxel, "weights": weights}
     if factors is None:
         return _run(x, _how(x, terms=terms, lowered=lowered, known=known, **wanted))
