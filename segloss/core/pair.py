@@ -151,8 +151,7 @@ def _pairs(
 ) -> Iterator[tuple[At, "_Pair"]]:
     """The blocks, one after the other in the same arrays."""
     space, works = None, {}
-    scale = 1.0 if not how.joint else 2 / 3 if how.voxel is None else 4 / 3
-    for at in parts(logits, scale, how.cores):
+    for at in parts(logits, 2 / 3 if how.joint and how.voxel is None else 1.0, how.cores):
         here = at.of(logits)
         if here.shape not in works:
             images, classes, voxels = here.shape
