@@ -35,6 +35,7 @@ CLASSES_APART = {
 EACH = {
     "sums, soft labels": How("sigmoid", True, False),
     "sums": How("sigmoid", True, False),
+    "squares": How("sigmoid", True, False, squares=True),
     "likelihood": How("sigmoid", True, False, sums=False, likelihood=True),
     "cross-entropy": How("sigmoid", True, False, voxel=CROSS_ENTROPY),
     "all": How("sigmoid", True, False, squares=True, likelihood=True, voxel=focused(0.5)),
@@ -64,7 +65,7 @@ def sample(shape, dtype, masked):
     if not masked:
         return logits, labels, None
     valid = torch.rand(labels.shape, generator=generator) > 0.3
-    return logits, labels.masked_fill(~valid, 255), valid
+    return logits.masked_fill(~valid, torch.nan), labels.masked_fill(~valid, 255), valid
 
 
 @pytest.mark.parametrize("wanted", WANTED)

@@ -51,6 +51,15 @@ def _labels(labels, valid, image, voxel, voxels, DENSE: tl.constexpr, MASKED: tl
 
 
 @triton.jit
+def _weights(weights, image, voxel, voxels, WEIGHTED: tl.constexpr, VOXELS: tl.constexpr):
+    """The weights of some voxels, 1 where there are none."""
+    w = tl.full([VOXELS], 1.0, tl.float32)
+    if WEIGHTED:
+        w = tl.load(weights + image * voxels + voxel, mask=voxel < voxels, other=0.0)
+    return w
+
+
+@triton.jit
 def _of_class(values, row, classes, CLASSES: tl.constexpr):
     """A row of values, one a class, by class."""
     index = tl.arange(0, CLASSES)
@@ -59,7 +68,7 @@ def _of_class(values, row, classes, CLASSES: tl.constexpr):
 
 @triton.jit
 def _softmax(
-    logits, lowered, known, image, voxel, label, classes, voxels, of_image, of_class, of_voxel,
+    logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
     LOWERED: tl.constexpr, MERGED: tl.constexpr, CLASSES: tl.constexpr,
 ):  # fmt: skip
     """Of all classes at some voxels: which is true, p, and of the true one 1 - p and the cross-entropy.
@@ -69,7 +78,7 @@ def _softmax(
     """
     index = tl.arange(0, CLASSES)[:, None]
     at = logits + image * of_image + index * of_class + voxel[None, :] * of_voxel
-    x = tl.load(at, mask=(index < classes) & (voxel < voxels)[None, :], other=0.0).to(tl.float32)
+    x = tl.load(at, mask=(index < classes) & (label >= 0)[None, :], other=0.0).to(tl.float32)
     x = tl.where(index < classes, x, float("-inf"))
     true = index == label[None, :]
     merged = index < 0
@@ -133,12 +142,10 @@ def softmax_pass(
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
         true, p, q, ce, _, _ = _softmax(
-            logits, lowered, known, image, voxel, label, classes, voxels, of_image, of_class, of_voxel,
+            logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
             LOWERED, MERGED, CLASSES,
         )  # fmt: skip
-        w = tl.full([VOXELS], 1.0, tl.float32)
-        if WEIGHTED:
-            w = tl.load(weights + image * voxels + voxel, mask=within, other=0.0)
+        w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
         if LOG_P:
             tl.store(log_p + image * voxels + voxel, tl.where(label >= 0, -ce, 0.0), mask=within)
         if LOSS:
@@ -240,12 +247,10 @@ def softmax_gradient(
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
         true, p, q, ce, merged, share = _softmax(
-            logits, lowered, known, image, voxel, label, classes, voxels, of_image, of_class, of_voxel,
+            logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
             LOWERED, MERGED, CLASSES,
         )  # fmt: skip
-        w = tl.full([VOXELS], 1.0, tl.float32)
-        if WEIGHTED:
-            w = tl.load(weights + image * voxels + voxel, mask=within, other=0.0)
+        w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
         if DENSE:
             g = _memberships(labels, image, voxel, classes, voxels, CLASSES)
             s = of_wrong * (1 - g) + of_true * g
@@ -293,6 +298,8 @@ def _sigmoid(
     """Of one channel at some voxels: which count, g, p, 1 - p, and the probability and cross-entropy of the error."""
     image, channel = row // classes, row % classes
     counted = voxel < voxels
+    if MASKED:
+        counted = counted & (tl.load(valid + image * voxels + voxel, mask=counted, other=0) != 0)
     x = tl.load(logits + image * of_image + channel * of_class + voxel * of_voxel, mask=counted, other=0.0)
     x = x.to(tl.float32)
     if DENSE:
@@ -300,8 +307,6 @@ def _sigmoid(
     else:
         label = tl.load(labels + image * voxels + voxel, mask=counted, other=0).to(tl.int64)
         g = (label == tl.where(classes == 1, 1, channel)).to(tl.float32)
-    if MASKED:
-        counted = counted & (tl.load(valid + image * voxels + voxel, mask=counted, other=0) != 0)
     u = tl.exp(-tl.abs(x))
     large = 1 / (1 + u)
     small = u * large
@@ -338,9 +343,7 @@ def sigmoid_pass(
         counted, g, p, rest, q, ce = _sigmoid(
             logits, labels, valid, row, voxel, voxels, classes, of_image, of_class, of_voxel, DENSE, MASKED
         )  # fmt: skip
-        w = tl.full([VOXELS], 1.0, tl.float32)
-        if WEIGHTED:
-            w = tl.load(weights + row // classes * voxels + voxel, mask=voxel < voxels, other=0.0)
+        w = _weights(weights, row // classes, voxel, voxels, WEIGHTED, VOXELS)
         if LOG_P:
             tl.store(log_p + row * voxels + voxel, tl.where(counted, -ce, 0.0), mask=voxel < voxels)
         if LOSS:
@@ -397,9 +400,7 @@ def sigmoid_gradient(
         counted, g, p, rest, q, ce = _sigmoid(
             logits, labels, valid, row, voxel, voxels, classes, of_image, of_class, of_voxel, DENSE, MASKED
         )  # fmt: skip
-        w = tl.full([VOXELS], 1.0, tl.float32)
-        if WEIGHTED:
-            w = tl.load(weights + image * voxels + voxel, mask=within, other=0.0)
+        w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
         found = p * 0
         if SUMS:
             s = tl.load(prices) * (1 - g) + tl.load(prices + classes) * g
