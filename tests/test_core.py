@@ -327,29 +327,30 @@ KNOWN = {
 
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("classes", KNOWN)
-@pytest.mark.parametrize("wanted", [{"sums": False, "likelihood": True}, {"likelihood": True, "voxel": focused(1.5)}])
+@pytest.mark.parametrize("terms", [None, TERMS, SQUARED], ids=["alone", "terms", "squares"])
 @pytest.mark.parametrize("safe", [likelihood.SAFE, 2.0], ids=["from p", "from logits"])
-def test_merged_classes_are_those_of_a_merged_softmax(classes, wanted, safe, monkeypatch):
+def test_classes_that_are_not_known_are_true_with_the_background(classes, terms, safe, monkeypatch):
     monkeypatch.setattr(likelihood, "SAFE", safe)
     logits, target = sample((2, classes, 9), dense=False)
     known = KNOWN[classes]
     target = target * known.gather(1, target)
     mask = torch.rand(2, 1, 9) < 0.7
-    p = logits.softmax(1)
-    p = torch.cat([1 - (p * known.unsqueeze(2))[:, 1:].sum(1, keepdim=True), (p * known.unsqueeze(2))[:, 1:]], 1)
-    x, merged = prepare(logits, target, mask=mask), prepare(p, target, activation="none", mask=mask)
-    if "sums" in wanted:
-        ours, theirs = log_likelihood(x, known), log_likelihood(merged)
-    else:
-        ours, theirs = (
-            torch.cat([it.flatten() for it in class_sums(each, **wanted, **change)])
-            for each, change in ((x, {"known": known}), (merged, {}))
-        )
+    x = prepare(logits, target, mask=mask)
+    g = target.unsqueeze(1) == (torch.arange(classes) * known).unsqueeze(2)
+    p, g = logits.softmax(1) * mask, (g & mask).double()
+    log_p = torch.where(mask, (p * g).sum(1, keepdim=True), 1.0).log()
+    ours, theirs = [log_likelihood(x, known)], [log_p]
+    if terms:
+        ours = class_sums(x, terms, known=known, likelihood=True, voxel=focused(1.5))
+        sums = [(it * mask).sum(2) for it in (p, p * g, g, *(f.value(p, g) for f in terms))]
+        loss = -((1 - log_p.exp()) ** 1.5) * log_p
+        theirs = [torch.stack(sums, 1), log_p, (loss * g * known.unsqueeze(2)).sum(2).unsqueeze(1)]
+    ours, theirs = (torch.cat([it.flatten() for it in each]) for each in (ours, theirs))
     torch.testing.assert_close(ours, theirs)
     same_gradient(ours, theirs, logits)
 
 
-def test_merged_classes_that_vanish_have_a_gradient():
+def test_classes_true_together_that_vanish_have_a_gradient():
     logits = torch.tensor([[[-200.0], [-201.0], [0.0]]], dtype=torch.float64, requires_grad=True)
     x = prepare(logits, torch.zeros(1, 1, dtype=torch.long))
     known = torch.tensor([[True, False, True]])

@@ -25,7 +25,7 @@ WANTED = {
     "squares": How("softmax", False, True, squares=True, voxel=focused(0.5)),
     "all": How("softmax", False, True, likelihood=True, voxel=focused(1.5)),
     "a margin": How("softmax", False, True, voxel=together(CROSS_ENTROPY, focused(2.0)), lowered=torch.ones(1)),
-    "merged classes": How("softmax", False, True, voxel=CROSS_ENTROPY, known=torch.ones(1, 1) > 0),
+    "classes true together": How("softmax", False, True, voxel=CROSS_ENTROPY, known=torch.ones(1, 1) > 0),
     "a cost": How("softmax", False, True, squares=True, cost=torch.ones(1, 1)),
 }
 CLASSES_APART = {

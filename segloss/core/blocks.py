@@ -89,6 +89,11 @@ def part(x: Tensor | None, at: At) -> Tensor | None:
     return None if x is None else at.of(x)
 
 
+def each(x: Tensor | None, at: At) -> Tensor | None:
+    """What images have, for the block, of what may not be there."""
+    return None if x is None else at.each(x)
+
+
 def predicted(
     logits: Block, valid: Tensor | None, activation: ResolvedActivation, work: tuple[Block, ...] | None = None
 ) -> Block:

@@ -136,7 +136,7 @@ def _given(
     logits: Block, labels: Tensor, valid: Tensor | None, how: How
 ) -> tuple[list[Tensor], dict[str, Any], tuple[int, int]]:
     """The inputs of a kernel, what it is told of them, and how many programs there are."""
-    given = {"WEIGHTED": how.weights, "LOWERED": how.lowered, "MERGED": how.known, "COST": how.cost}
+    given = {"WEIGHTED": how.weights, "LOWERED": how.lowered, "TOGETHER": how.known, "COST": how.cost}
     if how.activation == "sigmoid":
         given = {"WEIGHTED": how.weights}
     labels = labels.contiguous()

@@ -69,35 +69,37 @@ def _of_class(values, row, classes, CLASSES: tl.constexpr):
 @triton.jit
 def _softmax(
     logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
-    LOWERED: tl.constexpr, MERGED: tl.constexpr, CLASSES: tl.constexpr,
+    LOWERED: tl.constexpr, TOGETHER: tl.constexpr, CLASSES: tl.constexpr,
 ):  # fmt: skip
     """Of all classes at some voxels: which is true, p, and of the true one 1 - p and the cross-entropy.
 
-    Where classes are merged it says, too, which the background stands for, and how likely each of them is if it is
-    one of them.
+    Where classes are not known those that are true together stand for the true one, each with its share.
     """
     index = tl.arange(0, CLASSES)[:, None]
     at = logits + image * of_image + index * of_class + voxel[None, :] * of_voxel
     x = tl.load(at, mask=(index < classes) & (label >= 0)[None, :], other=0.0).to(tl.float32)
     x = tl.where(index < classes, x, float("-inf"))
-    true = index == label[None, :]
-    merged = index < 0
-    share = x
-    if MERGED:
-        merged = (index == 0) | (_of_class(known, image, classes, CLASSES) == 0)
-        highest = tl.max(tl.where(merged, x, float("-inf")), 0)
-        background = highest + tl.log(tl.sum(tl.where(merged, tl.exp(x - highest[None, :]), 0.0), 0))
-        share = tl.exp(x - background[None, :])
-        x = tl.where(merged, tl.where(index == 0, background[None, :], float("-inf")), x)
-    if LOWERED:
-        x -= tl.where(true, _of_class(lowered, 0, classes, CLASSES), 0.0)
+    if TOGETHER:
+        true = tl.where(_of_class(known, image, classes, CLASSES) == 0, 0, index) == label[None, :]
+        some = true | (label < 0)[None, :]
+        highest = tl.max(tl.where(some, x, float("-inf")), 0)
+        share = tl.where(some, tl.exp(x - highest[None, :]), 0.0)
+        all_true = tl.sum(share, 0)
+        share = share / all_true[None, :]
+        score = highest + tl.log(all_true)
+    else:
+        true = index == label[None, :]
+        if LOWERED:
+            x -= tl.where(true, _of_class(lowered, 0, classes, CLASSES), 0.0)
+        share = true.to(tl.float32)
+        score = tl.sum(tl.where(true, x, 0.0), 0)
     top = tl.max(x, 0)
     e = tl.exp(x - top[None, :])
     total = tl.sum(e, 0)
     q = tl.sum(tl.where(true, 0.0, e), 0) / total
-    far = tl.log(total) + top - tl.sum(tl.where(true, x, 0.0), 0)
+    far = tl.log(total) + top - score
     ce = tl.where(q < 0.5, -_log1p(-tl.minimum(q, 0.5)), far)
-    return true, e / total[None, :], q, ce, merged, share
+    return true, e / total[None, :], q, ce, share
 
 
 @triton.jit
@@ -120,7 +122,7 @@ def _of_labels(cost, label, classes, CLASSES: tl.constexpr):
 def softmax_pass(
     logits, labels, valid, weights, lowered, known, cost, gamma, sums, losses, log_p, voxels, classes, of_image,
     of_class, of_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr, WEIGHTED: tl.constexpr, LOWERED: tl.constexpr,
-    MERGED: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr,
+    TOGETHER: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr,
     FOCUS: tl.constexpr, EDGE: tl.constexpr, LOG_P: tl.constexpr, CLASSES: tl.constexpr, VOXELS: tl.constexpr,
     TILES: tl.constexpr,
 ):  # fmt: skip
@@ -141,9 +143,9 @@ def softmax_pass(
         voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
-        true, p, q, ce, _, _ = _softmax(
+        true, p, q, ce, _ = _softmax(
             logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
-            LOWERED, MERGED, CLASSES,
+            LOWERED, TOGETHER, CLASSES,
         )  # fmt: skip
         w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
         if LOG_P:
@@ -152,8 +154,8 @@ def softmax_pass(
             found = w * _loss(q, ce, gamma, FOCUS, EDGE)
             loss += tl.sum(tl.where(true, found[None, :], 0.0), 1)
         if SUMS:
-            if DENSE:
-                g = _memberships(labels, image, voxel, classes, voxels, CLASSES)
+            if DENSE or TOGETHER:
+                g = _memberships(labels, image, voxel, classes, voxels, CLASSES) if DENSE else true.to(tl.float32)
                 g = tl.where((label >= 0)[None, :], g, 0.0)
                 other = tl.where((label >= 0)[None, :], p * (1 - g), 0.0)
                 lost = (1 - p) * g
@@ -215,7 +217,7 @@ def by_truth(
 def softmax_gradient(
     logits, labels, valid, weights, lowered, known, cost, gamma, price, of_loss, rise, gradient, voxels, classes,
     of_image, of_class, of_voxel, to_image, to_class, to_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr,
-    WEIGHTED: tl.constexpr, LOWERED: tl.constexpr, MERGED: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr,
+    WEIGHTED: tl.constexpr, LOWERED: tl.constexpr, TOGETHER: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr,
     SQUARES: tl.constexpr, LOSS: tl.constexpr, FOCUS: tl.constexpr, EDGE: tl.constexpr, RISES: tl.constexpr,
     CLASSES: tl.constexpr, VOXELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
@@ -246,25 +248,28 @@ def softmax_gradient(
         voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
-        true, p, q, ce, merged, share = _softmax(
+        true, p, q, ce, share = _softmax(
             logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
-            LOWERED, MERGED, CLASSES,
+            LOWERED, TOGETHER, CLASSES,
         )  # fmt: skip
         w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
-        if DENSE:
-            g = _memberships(labels, image, voxel, classes, voxels, CLASSES)
-            s = of_wrong * (1 - g) + of_true * g
+        r = tl.zeros([VOXELS], tl.float32)
+        if RISES:
+            r += tl.load(rise + image * voxels + voxel, mask=within, other=0.0)
+        if LOSS:
+            r -= w * tl.sum(tl.where(true, of_found, 0.0), 0) * _slope(q, ce, gamma, FOCUS, EDGE)
+        s = p * 0
+        if DENSE or TOGETHER:
+            g = _memberships(labels, image, voxel, classes, voxels, CLASSES) if DENSE else true.to(tl.float32)
+            if SUMS:
+                s += of_wrong * (1 - g) + of_true * g
             if SQUARES:
                 s += w[None, :] * (w_of_wrong + w_rise_wrong * p) * (1 - g)
                 s += w[None, :] * (w_of_true + w_rise_true * (1 - p)) * g
             found = p * (s - tl.sum(s * p, 0)[None, :])
+            if TOGETHER:
+                found += r[None, :] * (share - p)
         else:
-            r = tl.zeros([VOXELS], tl.float32)
-            if RISES:
-                r += tl.load(rise + image * voxels + voxel, mask=within, other=0.0)
-            if LOSS:
-                r -= w * tl.sum(tl.where(true, of_found, 0.0), 0) * _slope(q, ce, gamma, FOCUS, EDGE)
-            s = p * 0
             s_true = r * 0
             if SUMS:
                 s += of_wrong
@@ -281,9 +286,6 @@ def softmax_gradient(
             at_truth = (1 - q) * (s_true * q - of_others) + r * q
             elsewhere = p * (s - (of_others + s_true * (1 - q) + r)[None, :])
             found = tl.where(true, at_truth[None, :], elsewhere)
-        if MERGED:
-            of_background = tl.sum(tl.where((index == 0)[:, None], found, 0.0), 0)
-            found = tl.where(merged, share * of_background[None, :], found)
         found = tl.where((label >= 0)[None, :], found, 0.0)
         there = (index[:, None] < classes) & within[None, :]
         out = gradient + image * to_image + index[:, None] * to_class + voxel[None, :] * to_voxel

@@ -6,9 +6,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept
-from segloss.core.change import merged_logits
 from segloss.core.inputs import ResolvedActivation, can_look_at, sum_dtype
-from segloss.core.truth import How, truth
+from segloss.core.truth import How
 
 LogP = Float[Tensor, "B K N"]
 Truth = Float[Tensor, "B C N"] | Integer[Tensor, "B 1 N"]
@@ -18,9 +17,12 @@ SAFE = 1e-20
 """Probabilities above it have a logarithm of their own."""
 
 
-def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
+def log_p_of(x: Block, p: Block, g: Truth, labels: Tensor, valid: Tensor | None, how: How) -> LogP:
     """The log-probability of the truth, from the logits and, where that is cheaper, from p."""
-    if how.joint:
+    x = kept(x.to(p.dtype), valid)
+    if how.known is not None:
+        log_p = of_true(x, g, valid).logsumexp(1, keepdim=True) - x.logsumexp(1, keepdim=True)
+    elif how.joint:
         label = kept(labels.long(), valid)
         if how.activation == "none":
             log_p = p.gather(1, label).clamp(min=torch.finfo(p.dtype).tiny).log()
@@ -29,7 +31,6 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
         else:
             log_p = x.gather(1, label) - x.amax(1, keepdim=True) + p.amax(1, keepdim=True).log()
     else:
-        g = truth(p, labels, valid, how)
         if how.activation == "none":
             log_p = torch.where(g > 0, p, 1 - p).clamp(min=torch.finfo(p.dtype).tiny).log()
         else:
@@ -37,10 +38,9 @@ def log_p_of(x: Block, p: Block, labels: Tensor, valid: Tensor | None, how: How)
     return kept(log_p, valid)
 
 
-def log_p_in(scores: Block, p: Block, label: Tensor, valid: Tensor | None, how: How, known: Tensor | None) -> LogP:
-    """The log-probability of the truth in a block, from logits where p is too small."""
-    x = kept(scores.to(p.dtype), valid)
-    return log_p_of(x if known is None else merged_logits(x, known), p, label, valid, how)
+def of_true(x: Block, g: Block, valid: Tensor | None) -> Block:
+    """The logits of the classes that are true; of all where ignored."""
+    return x.masked_fill(g == 0 if valid is None else (g == 0) & valid, -torch.inf)
 
 
 def true_p(p: Block, g: Truth, valid: Tensor | None, how: How, hit: Block | None) -> LogP | None:

@@ -4,6 +4,7 @@ A loss of the region family is a function of a few sums over voxels, for each im
 which, and how the losses of images and classes are to be reduced.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +127,7 @@ def evidence(
     weights: WeightMap | None = None,
     lowered: Float[Tensor, " C"] | None = None,
     known: Bool[Tensor, "B C"] | None = None,
+    change: Callable[[Sums], Sums] | None = None,
     soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
@@ -133,7 +135,8 @@ def evidence(
     The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
-    `lowered` and `known` are those of `class_sums`. `likelihood`, `voxel` and `soft=False` refuse soft labels.
+    `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before those of
+    images are added up. `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -148,9 +151,9 @@ def evidence(
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
     flat = None if weights is None else flat_weight_map(weights, x)
-    change = {"lowered": lowered, "known": known}
-    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, voxel=voxel, weights=flat, **change)
-    n = count(x)
+    given = {"voxel": voxel, "weights": flat, "lowered": lowered, "known": known}
+    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
+    sums, n = sums if change is None else change(sums), count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)
         losses = None if losses is None else _pooled(losses, group)

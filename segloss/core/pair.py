@@ -21,8 +21,7 @@ def is_pair(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of this module."""
     if how.activation == "sigmoid":
         return not labels.is_floating_point() and (how.voxel is not None or how.likelihood) and not how.terms
-    plain = not how.dense and how.known is None
-    return plain and how.activation == "softmax" and logits.shape[1] == 2
+    return how.exclusive and how.activation == "softmax" and logits.shape[1] == 2
 
 
 def pair_pass(

@@ -1,6 +1,6 @@
 """Partial labels: images in which only some classes are annotated, and the background stands for all others."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TypeGuard
@@ -52,28 +52,23 @@ class Partial:
         """What is `known`, where the background may stand for more than itself; of two classes it does not."""
         return self.known if self.known.shape[1] > 2 else None
 
-    def excluded(self) -> Bool[Tensor, "B C *S"]:
+    def excluded_masks(self) -> Bool[Tensor, "B C *S"]:
         """Where a class is known not to be: outside its own region if it is annotated, else within those that are."""
         classes = torch.arange(self.scores.shape[1], dtype=self.labels.dtype, device=self.labels.device)
         return self.labels != self._of_voxels(classes * self.known)
 
-    def mask_of_partial(self) -> Bool[Tensor, "B 1 *S"] | None:
-        """Voxels that count, of the images that are annotated in part."""
-        if can_look_at(self.known) and self.is_partial.all():
-            return self.mask
-        here = self._of_voxels(self.is_partial.unsqueeze(1)).expand_as(self.labels)
-        return here if self.mask is None else here & self.mask
-
-    def merged_evidence(
+    def evidence(
         self,
         include_background: bool,
-        batch: bool,
-        group: ProcessGroup | None,
-        reduction: Reduction,
+        batch: bool = False,
+        group: ProcessGroup | None = None,
+        reduction: Reduction = "mean",
         *,
+        change: Callable[[Tensor], Tensor],
+        terms: Terms = (),
         voxel: VoxelLoss | None = None,
     ) -> Evidence:
-        """Sums of the merged classes."""
+        """Sums of one pass, of which `change` takes what is of merged classes, or of where a class is excluded."""
         return evidence(
             self.scores,
             self.labels,
@@ -83,31 +78,24 @@ class Partial:
             batch=batch,
             group=group,
             reduction=reduction,
+            terms=terms,
             voxel=voxel,
             known=self.merges,
+            change=change,
         )
 
-    def excluded_evidence(
-        self,
-        include_background: bool,
-        batch: bool = False,
-        group: ProcessGroup | None = None,
-        reduction: Reduction = "mean",
-        *,
-        terms: Terms = (),
-    ) -> Evidence:
-        """Sums of each class and of where it is excluded."""
-        return evidence(
-            self.scores,
-            self.excluded(),
-            "softmax",
-            include_background,
-            mask=self.mask,
-            batch=batch,
-            group=group,
-            reduction=reduction,
-            terms=terms,
-        )
+    def merged(self, sums: Float[Tensor, "B K C"]) -> Float[Tensor, "B 3 C"]:
+        """The sums of p, p g and g where what is not annotated is added to the background."""
+        known = self.known.to(sums.dtype).unsqueeze(1)
+        merged = sums[:, :3] * known
+        merged[:, :2, 0] += (sums[:, :2] * (1 - known)).sum(2)
+        return merged
+
+    def excluded(self, sums: Float[Tensor, "B K C"]) -> Float[Tensor, "B K C"]:
+        """The sums of p, p e and e, of where each class is known not to be, and of terms."""
+        p, tp, g, *terms = sums.unbind(1)
+        n = (g * self.known).sum(1, keepdim=True)
+        return torch.stack([p, p - tp, n - g, *terms], 1)
 
     def _of_voxels(self, x: Tensor) -> Tensor:
         return x.view(*x.shape, *[1] * (self.scores.ndim - 2))
@@ -120,7 +108,7 @@ def excluded_dice(e: Evidence, smooth: float) -> Float[Tensor, "B C"]:
 
 def excluded_log(smooth: float) -> Term:
     """The logarithm of what a class is given where it is excluded."""
-    return Term(lambda p, g: g * (p + smooth).log(), lambda p, g: g / (p + smooth))
+    return Term(lambda p, g: (1 - g) * (p + smooth).log(), lambda p, g: (1 - g) / (p + smooth))
 
 
 def partial_labels(

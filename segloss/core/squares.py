@@ -56,7 +56,7 @@ def square_sums(
     def total(x: Tensor) -> Tensor:
         return (x.sum(2) if weights is None else torch.bmm(x, weights.to(x.dtype).mT).squeeze(2)).to(dtype)
 
-    dtype, exclusive = sum_dtype(p.device), how.joint and not how.dense
+    dtype, exclusive = sum_dtype(p.device), how.exclusive
     if g.is_floating_point():
         product = p * g if hit is None else hit
         lost = 1 - product.sum(1, keepdim=True) if exclusive else g - product

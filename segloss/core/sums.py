@@ -18,11 +18,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, cores_for, kept, part, predicted, put, weighted
-from segloss.core.change import known_of, lowered, merged, merged_logits, scores_of
+from segloss.core.blocks import Block, blocks, cores_for, each, kept, part, predicted, put, weighted
 from segloss.core.gradient import gradient_of
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
-from segloss.core.likelihood import ByTruth, LogP, by_truth, log_p_alone, log_p_in, log_p_of, true_p
+from segloss.core.likelihood import ByTruth, LogP, by_truth, log_p_alone, log_p_of, true_p
+from segloss.core.margin import lowered, scores_of
 from segloss.core.masks import true_mask
 from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
@@ -57,7 +57,8 @@ def class_sums(
 
     With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`. With `voxel` so
     do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses. `lowered` is
-    taken off the logit of the truth, by its class. The background stands for all classes that are not `known`, too.
+    taken off the logit of the truth, by its class. Where classes are not `known`, the label of the background is
+    theirs, too: they are true together, the likelihood is that of all of them, and their loss is the background's.
     """
     hard = not (x.dense and x.labels.is_floating_point())
     factors = squares_of(terms) if terms and hard and not torch.compiler.is_compiling() else None
@@ -102,8 +103,12 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
     def run(how: How) -> Any:
         with _full_precision(x.logits):
             if torch.compiler.is_compiling():
-                return _plain(x.logits, x.labels, x.valid, how)
-            return _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
+                sums, log_p, losses = _plain(x.logits, x.labels, x.valid, how)
+            else:
+                sums, log_p, losses = _Pass.apply(x.logits, x.labels, x.valid, how, _room(x, how))
+        if losses is not None and how.known is not None:
+            losses = losses * how.known.unsqueeze(1)
+        return sums, log_p, losses
 
     alone = how.squares or how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
     alone = alone or (how.voxel is not None and how.voxel.losses > 1)
@@ -161,16 +166,14 @@ def _kernels(device: torch.device) -> ModuleType | None:
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
     """The pass in one block and in plain operations, for compilers and for second derivatives."""
     x = kept(logits.to(compute_dtype(logits.dtype)), valid)
-    g = truth(x, labels, valid, how)
-    if how.known is not None:
-        x = merged_logits(x, how.known)
+    g = truth(x, labels, valid, how, known=how.known)
     if how.lowered is not None:
         x = lowered(x, g, how.lowered)
     p = predicted(x, valid, how.activation)
     sums = sums_in(p, g, valid, how, how.weights) if how.sums else None
     if not how.likelihood and how.voxel is None:
         return sums, None, None
-    log_p = log_p_of(x, p, labels, valid, how)
+    log_p = log_p_of(x, p, g, labels, valid, how)
     losses = None
     if how.voxel is not None:
         loss = weighted(kept(how.voxel.value(-log_p.expm1(), -log_p), valid), how.weights)
@@ -200,7 +203,7 @@ class _Pass(Function):
         log_p = logits.new_empty(images, 1 if how.joint else classes, voxels, dtype=dtype) if how.likelihood else None
         alone = how.activation == "softmax" and how.joint and not how.sums and how.voxel is None and how.known is None
         for at, work in blocks(logits, 3, how.cores):
-            here, label, weights, known = part(valid, at), at.of(labels), part(how.weights, at), known_of(how, at)
+            here, label, weights, known = part(valid, at), at.of(labels), part(how.weights, at), each(how.known, at)
             scores = scores_of(logits, labels, valid, how, at)
             if alone and log_p is not None:
                 x = kept(put(scores, dtype, work[1]), here, in_place=True)
@@ -211,13 +214,11 @@ class _Pass(Function):
             p = predicted(scores, here, how.activation, (first, work[1]))
             if place is not None and p is not place:
                 place.copy_(p.view(place.shape))
-            if known is not None:
-                p = merged(p, known)
-            g = truth(p, label, here, how, work[1])
+            g = truth(p, label, here, how, work[1], known)
             hit = torch.mul(p, g, out=work[2]) if g.is_floating_point() else None
             if losses is not None or log_p is not None:
                 at_truth = true_p(p, g, here, how, hit)
-                likely = log_p_in(scores, p, label, here, how, known) if at_truth is None else at_truth.log()
+                likely = log_p_of(scores, p, g, label, here, how) if at_truth is None else at_truth.log()
                 if log_p is not None:
                     at.of(log_p).copy_(likely)
                 if losses is not None and how.voxel is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept, put
@@ -49,7 +49,8 @@ class VoxelLoss:
 class How:
     """What a pass is to give, and what its inputs mean; `cores` are those of the way there, and so of the way back.
 
-    `squares` asks for the sums of `squares.py` after those of p, p g and g.
+    `squares` asks for the sums of `squares.py` after those of p, p g and g. Where classes are not `known`, the label of
+    the background is theirs, too.
     """
 
     activation: ResolvedActivation
@@ -65,6 +66,11 @@ class How:
     lowered: Tensor | None = None
     known: Tensor | None = None
     cores: int = 1
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one class alone is true at a voxel."""
+        return self.joint and not self.dense and self.known is None
 
     @property
     def kinds(self) -> tuple[int, int, int, int]:
@@ -117,15 +123,25 @@ def derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:
 
 
 def truth(
-    p: Block, labels: Tensor, valid: Tensor | None, how: How, space: Block | None = None
+    p: Block,
+    labels: Tensor,
+    valid: Tensor | None,
+    how: How,
+    space: Block | None = None,
+    known: Bool[Tensor, "B C"] | None = None,
 ) -> Block | Shaped[Tensor, "B 1 N"]:
-    """True membership, zero where ignored, in `space` if given; of many classes it stays the class index."""
-    if not how.dense and how.activation == "softmax" and p.shape[1] > MANY_CLASSES:
+    """True membership, zero where ignored, in `space` if given; of many classes it stays the class index.
+
+    `known` is that of `how`, for the images of the block.
+    """
+    if how.exclusive and how.activation == "softmax" and p.shape[1] > MANY_CLASSES:
         return kept(labels.long(), valid)
     if how.dense or p.shape[1] == 1:
         return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
     if labels.device.type == "cpu" and p.shape[1] < 256:
         labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
     index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
+    if known is not None:
+        index = index * known.unsqueeze(2)
     g = (labels == index).to(p.dtype) if space is None else torch.eq(labels, index, out=space)
     return kept(g, valid, in_place=space is not None)

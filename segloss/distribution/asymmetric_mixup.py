@@ -24,8 +24,8 @@ from segloss.core import (
     voxel_part,
 )
 from segloss.core.blocks import kept
-from segloss.core.change import lowered
 from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, margin_parts, rare_classes
+from segloss.core.margin import lowered
 
 
 def asymmetric_mixup_loss(

@@ -68,11 +68,12 @@ def exclusion_cross_entropy_loss(
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
     log = excluded_log(smooth)
     if reduction == "none":
-        x = prepare(partial.scores, partial.excluded(), activation="softmax", mask=partial.mask)
+        x = prepare(partial.scores, partial.excluded_masks(), activation="softmax", mask=partial.mask)
         first = class_range(logits, include_background).start
-        loss = over_voxels(log.value(*soft_masks(x))[:, first:].sum(1, keepdim=True), x, reduction)
+        p, excluded = soft_masks(x)
+        loss = over_voxels(log.value(p, 1 - excluded)[:, first:].sum(1, keepdim=True), x, reduction)
     else:
-        e = partial.excluded_evidence(include_background, terms=(log,))
+        e = partial.evidence(include_background, change=partial.excluded, terms=(log,))
         loss = over_total(e.terms[0].sum(), 1, e.inputs, reduction, group)
     return loss.to(logits.dtype)
 
@@ -122,5 +123,5 @@ def exclusion_dice_loss(
     """
     not_negative(smooth=smooth)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    e = partial.excluded_evidence(include_background, batch, group, reduction)
+    e = partial.evidence(include_background, batch, group, reduction, change=partial.excluded)
     return over_classes(excluded_dice(e, smooth), e).to(logits.dtype)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from segloss.core import (
@@ -16,6 +17,7 @@ from segloss.core import (
     Value,
     check_reduction,
     class_part,
+    count,
     image_part,
     not_negative,
     over_parts,
@@ -117,7 +119,7 @@ def marginal_dice_loss(
     """
     not_negative(smooth=smooth)
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    e = partial.merged_evidence(include_background, batch, group, reduction)
+    e = partial.evidence(include_background, batch, group, reduction, change=partial.merged)
     return over_parts(_dice(e, partial, smooth), e).to(logits.dtype)
 
 
@@ -179,15 +181,20 @@ def marginal_exclusion_loss(
         smooth=smooth,
     )
     partial = partial_labels(logits, target, annotated, activation, ignore_index, mask)
-    e = partial.merged_evidence(include_background, batch, group, reduction, voxel=CROSS_ENTROPY)
+    some = partial.is_partial
+
+    def merged_and_excluded(sums: Tensor) -> Tensor:
+        return torch.cat([partial.merged(sums), partial.excluded(sums) * some.view(-1, 1, 1)], 1)
+
+    log = (excluded_log(1.0),) if exclusion_ce_weight else ()
+    how = include_background, batch, group, reduction
+    e = partial.evidence(*how, change=merged_and_excluded, terms=log, voxel=CROSS_ENTROPY)
     loss = ce_weight * truth_part(e) + dice_weight * _dice(e, partial, smooth)
-    if exclusion_dice_weight or exclusion_ce_weight:
-        some = replace(partial, mask=partial.mask_of_partial())
-        terms = (excluded_log(1.0),) if exclusion_ce_weight else ()
-        apart = some.excluded_evidence(include_background, batch, group, reduction, terms=terms)
-        loss = loss + exclusion_dice_weight * class_part(excluded_dice(apart, smooth).mean(1, keepdim=True), e)
-        for log in apart.terms:
-            loss = loss + exclusion_ce_weight * image_part(log.sum(1), e)
+    p, tp, g, *logs = e.terms
+    apart = replace(e, p=p, tp=tp, g=g, n=e.pooled(count(e.inputs) * some.unsqueeze(1)))
+    loss = loss + exclusion_dice_weight * class_part(excluded_dice(apart, smooth).mean(1, keepdim=True), e)
+    for it in logs:
+        loss = loss + exclusion_ce_weight * image_part(it.sum(1), e)
     return over_parts(loss, e).to(logits.dtype)
 
 
