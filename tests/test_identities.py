@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import segloss
+from segloss.core.blocks import SIZE
 
 
 def batch(classes=3, seed=0, shape=(9, 8)):
@@ -142,6 +143,26 @@ def test_lovasz_is_the_extension_of_the_jaccard_set_function():
             total += error[i].item() * (jaccard - before)
             before = jaccard
     torch.testing.assert_close(segloss.lovasz_softmax_loss(logits, target).item(), total / 3)
+
+
+@pytest.mark.parametrize("size", [1, 80, 160], ids="{} at a time".format)
+@pytest.mark.parametrize("pooled", [True, False])
+def test_lovasz_sorts_any_number_of_rows_together(inputs, pooled, size, monkeypatch):
+    logits, target = inputs
+    channels = torch.stack([target == c for c in range(logits.shape[1])], 1)
+
+    def losses():
+        mask = target.flip(1) > 0
+        yield segloss.lovasz_softmax_loss(logits, target, batch=pooled, mask=mask, reduction="sum")
+        yield segloss.lovasz_hinge_loss(logits, channels, batch=pooled, mask=mask, reduction="sum")
+
+    plain = list(losses())
+    monkeypatch.setitem(SIZE, "cpu", size)
+    for one, other in zip(losses(), plain, strict=True):
+        for _ in range(2):
+            torch.testing.assert_close(one, other)
+            gradients = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (one, other))
+            torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("name", ["dice_loss", "jaccard_loss", "tversky_loss", "squared_dice_loss"])

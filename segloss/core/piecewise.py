@@ -34,7 +34,10 @@ def _plain(logits: Block, valid: Tensor | None, activation: ResolvedActivation, 
 
 
 class _Piecewise(Function):
-    """Between the passes the slope is kept; no other tensor of the size of the logits is."""
+    """Between the passes the slope is kept, where the gradient then is; no other tensor of the size of the logits is.
+
+    Whoever goes back twice has the slope found again.
+    """
 
     @staticmethod
     def forward(
@@ -48,17 +51,24 @@ class _Piecewise(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         logits, valid, ctx.activation, ctx.rule = inputs
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(logits, valid, output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, valid)
+        ctx.slope = output[1]
 
     @staticmethod
-    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        price, (logits, valid, slope) = prices[0], ctx.saved_tensors
-        if torch.is_grad_enabled():
-            value = _plain(logits, valid, ctx.activation, ctx.rule)
-            return *torch.autograd.grad(value, logits, price, create_graph=True), None, None, None
+    def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
+        price, (logits, valid), again = prices[0], ctx.saved_tensors, torch.is_grad_enabled()
+        slope, ctx.slope = ctx.slope, None
+        if price is None:
+            return None, None, None, None
+        if again or slope is None:
+            with torch.enable_grad():
+                leaf = logits if again else logits.detach().requires_grad_()
+                value = _plain(leaf, valid, ctx.activation, ctx.rule)
+                return *torch.autograd.grad(value, leaf, price, create_graph=again), None, None, None
 
         price = price.to(slope.dtype).unsqueeze(-1).expand(len(logits), -1, 1)
-        gradient = torch.empty_like(logits)
+        gradient = slope if slope.dtype == logits.dtype else torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)
             p = predicted(at.of(logits), here, ctx.activation, work)

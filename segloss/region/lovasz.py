@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
 from segloss.core import (
@@ -28,10 +28,13 @@ from segloss.core import (
     prepare,
     sum_dtype,
 )
-from segloss.core.blocks import SIZE, kept, put
+from segloss.core.blocks import OF_BYTES, SIZE, kept, put
 
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
+
+At = tuple[slice, slice]
+"""Some images, and some classes."""
 
 
 def lovasz_softmax_loss(
@@ -79,30 +82,28 @@ def lovasz_softmax_loss(
     check_reduction(reduction)
     one_of("absent", absent, ("skip", "penalise"))
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    classes = class_range(logits, include_background)
+    x, classes = _short(x), class_range(logits, include_background)
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
-    present = torch.cat([_rows(_truth(x, slice(c, c + 1)), batch).any(1).view(-1, 1) for c in classes], 1)
+    present = torch.zeros(1 if batch else len(logits), len(classes), dtype=torch.bool, device=logits.device)
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
         work, order = _Extension(p, batch), None
-        for at in work.groups(classes, 1 if of_two else len(classes)):
-            here = slice(at.start - classes.start, at.stop - classes.start)
-            if absent == "skip" and can_look_at(p) and not present[:, here].any():
-                p[:, at] = 0
+        for at, here in work.groups(classes, 1 if of_two else len(classes)):
+            truth = _truth(x, *at)
+            present[here] = _rows(truth, batch).any(1).view(present[here].shape)
+            if absent == "skip" and can_look_at(p) and not present[here].any():
+                p[at] = 0
                 continue
-            truth = _truth(x, at)
-            put(truth, p.dtype, work.of_images(work.error)).sub_(p[:, at]).abs_()
-            if order is None:
-                work.sort()
-            else:
-                work.order = order
-            order = work.order if of_two else None  # each is wrong by as much as the other: one order for both
-            loss[:, here] = work.value(_rows(truth, batch)).view(len(loss), -1)
-            falls = work.of_images(torch.neg(work.jump, out=work.inter))
-            p[:, at] = torch.where(truth, falls, work.of_images(work.jump))
+            put(truth, p.dtype, work.of_images(work.error)).sub_(p[at]).abs_()
+            work.sort(truth, order)
+            one_order = of_two and at[1].stop < classes.stop  # each is wrong by as much as the other
+            order = work.order if one_order else None
+            loss[here] = work.value().view(loss[here].shape)
+            sign = put(truth, p.dtype, work.of_images(work.inter)).mul_(-2).add_(1)
+            torch.mul(sign, work.of_images(work.jump), out=p[at])
         return loss
 
     loss = piecewise_linear(x, extension)
@@ -156,16 +157,20 @@ def lovasz_hinge_loss(
         )
 
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
-        loss, work = [], _Extension(scores, batch)
-        for at in work.groups(range(scores.shape[1]), scores.shape[1]):
-            truth = _truth(x, at)
+        shape = 1 if batch else len(scores), scores.shape[1]
+        loss = torch.zeros(shape, dtype=sum_dtype(scores.device), device=scores.device)
+        work = _Extension(scores, batch)
+        for at, here in work.groups(range(scores.shape[1]), scores.shape[1]):
+            truth = _truth(x, *at)
+            valid = None if x.valid is None else x.valid[at[0]]
             sign = 2 * put(truth, scores.dtype, None) - 1
             margin = work.of_images(work.error)
-            kept(torch.sub(1, scores[:, at] * sign, out=margin).relu_(), x.valid, in_place=True)
-            work.sort()
-            loss.append(work.value(_rows(truth, batch)).view(1 if batch else len(scores), -1))
-            scores[:, at] = torch.where(margin > 0, -sign * work.of_images(work.jump), 0)
-        return torch.cat(loss, 1)
+            kept(torch.sub(1, scores[at] * sign, out=margin).relu_(), valid, in_place=True)
+            work.sort(truth)
+            loss[here] = work.value().view(loss[here].shape)
+            active = torch.gt(margin, 0, out=work.of_images(work.inter))
+            torch.mul(active.mul_(sign.neg_()), work.of_images(work.jump), out=scores[at])
+        return loss
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
@@ -178,6 +183,7 @@ class _Extension:
         error: How wrong each voxel is, a row for each class, or for each image and class; not negative.
         jump: By how much the Jaccard loss rises as each voxel joins the wrong ones, in decreasing order of error.
         inter: Room to work in.
+        hit: 1 where a voxel is of the class, in that order, else 0; it is used up.
         rank: The places in that order, from 1.
     """
 
@@ -185,70 +191,85 @@ class _Extension:
         self.images, _, self.voxels = p.shape
         self.batch = batch
         self.rank = torch.arange(1, 1 + (self.images if batch else 1) * self.voxels, dtype=p.dtype, device=p.device)
-        self.space = p.new_empty(5, 0)
+        self.space = p.new_empty(6, 0)
 
-    def groups(self, classes: range, most: int) -> Iterator[slice]:
-        """As many of the classes at a time as fit a cache, one at least; for each its rows."""
-        each, on_cpu = self.images * self.voxels, self.space.device.type == "cpu"
-        size = SIZE["cpu"] if on_cpu else AT_ONCE if len(self.rank) < LONG else each
-        number = min(most, max(1, size // each))
-        self.space = self.space.new_empty(5, number * each)
-        for first in classes[::number]:
-            last = min(first + number, classes.stop)
-            rows = (last - first, -1) if self.batch else (-1, self.voxels)
-            size = (last - first) * each
-            self.error, self.jump, self.inter = self.space[2:, :size].unflatten(1, rows)
-            self.order = self.space[:2].view(-1).view(torch.int64)[:size].view(rows)
-            yield slice(first, last)
+    def groups(self, classes: range, most: int) -> Iterator[tuple[At, At]]:
+        """As many images and classes at a time as fit a cache, one row at least: of p, and of the losses by row."""
+        row, on_cpu = len(self.rank), self.space.device.type == "cpu"
+        size = SIZE["cpu"] if on_cpu else AT_ONCE if row < LONG else row
+        number = max(1, size // row)
+        images = self.images if self.batch else min(self.images, number)
+        number = min(most, max(1, number if self.batch else number // images))
+        self.space = self.space.new_empty(6, number * images * self.voxels)
+        for start in range(0, self.images, images):
+            some = slice(start, min(start + images, self.images))
+            for first in classes[::number]:
+                last = min(first + number, classes.stop)
+                self.together = last - first
+                size = self.together * (some.stop - some.start) * self.voxels
+                self.error, self.jump, self.inter, self.hit = self.space[2:, :size].unflatten(1, (-1, row))
+                self.order = self.space[:2].view(-1).view(torch.int64)[:size].view(-1, row)
+                losses = slice(0, 1) if self.batch else some, slice(first - classes.start, last - classes.start)
+                yield (some, slice(first, last)), losses
 
-    def of_images(self, row: Float[Tensor, "R N"]) -> Float[Tensor, "B K N"]:
+    def of_images(self, row: Shaped[Tensor, "R N"]) -> Shaped[Tensor, "B K N"]:
         """Rows by image and class."""
         if self.batch:
             return row.view(len(row), self.images, self.voxels).transpose(0, 1)
-        return row.view(self.images, -1, self.voxels)
+        return row.view(-1, self.together, self.voxels)
 
-    def sort(self) -> None:
-        """Find the order of decreasing error.
+    def sort(self, truth: Bool[Tensor, "B K N"], order: Integer[Tensor, "R N"] | None = None) -> None:
+        """Find the order of decreasing error, unless it is given, and the truth in this order.
 
-        On the CPU rows of float32 are sorted as the integers of their bits, which torch does by radix: the bits of
-        floating numbers that are not negative sort as the numbers do.
+        What is sorted are integers, which torch does by radix on the CPU: the bits of a floating number that is not
+        negative sort as the numbers do, and leave room for the truth in the last.
         """
-        if not can_look_at(self.error) or self.error.dtype != torch.float32:
-            self.order = self.error.sort(1, descending=True).indices
+        if order is not None:
+            self.order = order
+            self.hit.copy_(_rows(truth, self.batch).gather(1, order))
             return
-        keys, values = self.inter.view(torch.int32), self.jump.view(torch.int32)
-        torch.sub(2**31 - 1, self.error.view(torch.int32), out=keys)
-        for row in zip(keys, values, self.order, strict=True):
-            torch.sort(row[0], out=row[1:])
+        kind = OF_BYTES[self.error.element_size()]
+        keys, values = self.inter.view(kind), self.jump.view(kind)
+        torch.sub(torch.iinfo(kind).max - 1, self.error.view(kind), alpha=2, out=keys)
+        self.of_images(keys).add_(truth.view(torch.uint8))
+        each = zip(keys, values, self.order, strict=True) if can_look_at(keys) else [(keys, values, self.order)]
+        for rows in each:
+            torch.sort(rows[0], out=rows[1:])
+        self.hit.copy_(values.bitwise_and_(1))
 
-    def value(self, truth: Bool[Tensor, "R N"]) -> Float[Tensor, " R"]:
+    def value(self) -> Float[Tensor, " R"]:
         """The value, which leaves the jumps.
 
-        Every Jaccard loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, another
-        adds 1 to the union.
+        Every Jaccard loss is 1 - intersection / union: a voxel of the class takes 1 from the intersection, and so
+        1 / union from the ratio; another adds 1 to the union.
         """
-        hit, inter, union = truth.gather(1, self.order), self.inter, self.jump
-        size = torch.cumsum(hit, 1, dtype=inter.dtype, out=inter)[:, -1:].clone()
+        hit, inter, union = self.hit, self.inter, self.jump
+        size = torch.cumsum(hit, 1, out=inter)[:, -1:].clone()
         inter.neg_().add_(size)
         torch.add(self.rank, inter, out=union)
-        miss = hit.logical_not_()
-        inter /= union
-        inter /= union.sub_(1)
-        torch.where(miss, inter, union.add_(1).reciprocal_(), out=inter)
+        inter.addcmul_(inter, hit, value=-1).div_(union)
+        hit.div_(union)
+        inter.div_(union.sub_(1).clamp_(min=1)).add_(hit)
         inter[:, :1] = torch.where(size == 0, 1, inter[:, :1])
         self.jump.scatter_(1, self.order, inter)
         return torch.mul(self.error, self.jump, out=inter).sum(1).to(sum_dtype(inter.device))
 
 
-def _truth(x: Inputs, at: slice) -> Bool[Tensor, "B K N"]:
-    """Where some of the classes are."""
+def _short(x: Inputs) -> Inputs:
+    """The same with labels of one byte if they fit, which compare faster; their range is checked."""
+    fits = not x.dense and 1 < x.logits.shape[1] < 256
+    return replace(x, labels=x.labels.to(torch.uint8)) if fits else x
+
+
+def _truth(x: Inputs, images: slice, classes: slice) -> Bool[Tensor, "B K N"]:
+    """Where some of the classes are in some of the images."""
     if x.dense:
-        truth = x.labels[:, at]
+        truth = x.labels[images, classes]
     else:
         first = 0 if x.logits.shape[1] > 1 else 1  # the label of a channel that is alone
-        labels = torch.arange(first + at.start, first + at.stop, device=x.labels.device)
-        truth = x.labels == labels.view(1, -1, 1)
-    return truth if x.valid is None else truth & x.valid
+        labels = torch.arange(classes.start, classes.stop, dtype=x.labels.dtype, device=x.labels.device) + first
+        truth = x.labels[images] == labels.view(1, -1, 1)
+    return truth if x.valid is None else truth & x.valid[images]
 
 
 def _seen(x: Inputs, batch: bool) -> Bool[Tensor, "R 1"]:
