@@ -339,7 +339,7 @@ def test_classes_that_are_not_known_are_true_with_the_background(classes, terms,
     g = target.unsqueeze(1) == (torch.arange(classes) * known).unsqueeze(2)
     p, g = logits.softmax(1) * mask, (g & mask).double()
     log_p = torch.where(mask, (p * g).sum(1, keepdim=True), 1.0).log()
-    ours, theirs = [log_likelihood(x, known)], [log_p]
+    ours, theirs = [log_likelihood(x, known=known)], [log_p]
     if terms:
         ours = class_sums(x, terms, known=known, likelihood=True, voxel=focused(1.5))
         sums = [(it * mask).sum(2) for it in (p, p * g, g, *(f.value(p, g) for f in terms))]
@@ -354,9 +354,27 @@ def test_classes_true_together_that_vanish_have_a_gradient():
     logits = torch.tensor([[[-200.0], [-201.0], [0.0]]], dtype=torch.float64, requires_grad=True)
     x = prepare(logits, torch.zeros(1, 1, dtype=torch.long))
     known = torch.tensor([[True, False, True]])
-    log_likelihood(x, known).sum().backward()
+    log_likelihood(x, known=known).sum().backward()
     share = torch.sigmoid(torch.tensor(1.0, dtype=torch.float64))
     torch.testing.assert_close(logits.grad[0, :, 0], torch.stack([share, 1 - share, -torch.ones_like(share)]))
+
+
+@pytest.mark.usefixtures("_block_size")
+@pytest.mark.parametrize("terms", [(), TERMS, SQUARED], ids=["plain", "terms", "squares"])
+@pytest.mark.parametrize(("classes", "activation"), [(1, "sigmoid"), (3, "sigmoid"), (2, "softmax"), (40, "softmax")])
+def test_logits_times_a_factor_and_in_favour_of_the_truth(classes, activation, terms):
+    logits, target = sample((2, classes, 9), dense=False)
+    g = torch.nn.functional.one_hot(target, classes).movedim(-1, 1) > 0 if classes > 1 else target.unsqueeze(1) > 0
+    target = target if activation == "softmax" else g
+    how = {"activation": activation, "mask": torch.rand(2, 1, 9) < 0.7}
+    bonus = torch.arange(1.0, classes + 1).view(-1, 1) / classes
+    other = 2.5 * logits + bonus * (g if activation == "softmax" else 2 * g.double() - 1)
+    wanted = {"voxel": focused(1.5), "likelihood": True}
+    ours = class_sums(prepare(logits, target, **how), terms, scale=2.5, lowered=-bonus[:, 0], **wanted)
+    theirs = class_sums(prepare(other, target, **how), terms, **wanted)
+    ours, theirs = (torch.cat([it.flatten() for it in each]) for each in (ours, theirs))
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, logits)
 
 
 @pytest.mark.usefixtures("_block_size")

@@ -27,6 +27,7 @@ WANTED = {
     "a margin": How("softmax", False, True, voxel=together(CROSS_ENTROPY, focused(2.0)), lowered=torch.ones(1)),
     "classes true together": How("softmax", False, True, voxel=CROSS_ENTROPY, known=torch.ones(1, 1) > 0),
     "a cost": How("softmax", False, True, squares=True, cost=torch.ones(1, 1)),
+    "a factor": How("softmax", False, True, voxel=focused(2.0), scale=3),
 }
 CLASSES_APART = {
     "sums": How("softmax", True, True),
@@ -39,6 +40,7 @@ EACH = {
     "likelihood": How("sigmoid", True, False, sums=False, likelihood=True),
     "cross-entropy": How("sigmoid", True, False, voxel=CROSS_ENTROPY),
     "all": How("sigmoid", True, False, squares=True, likelihood=True, voxel=focused(0.5)),
+    "a factor and a margin": How("sigmoid", True, False, voxel=focused(2.0), scale=3, lowered=torch.ones(1)),
 }
 ROUNDING = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2}}
 
@@ -100,7 +102,8 @@ def test_kernels_of_channels_give_what_blocks_give(kernels, wanted, indices, sha
     elif not indices:
         labels = torch.rand(shape)
         labels = labels if wanted == "sums, soft labels" else labels > 0.7
-    agree(kernels, replace(how, dense=not indices), logits, labels, valid)
+    how = replace(how, dense=not indices, lowered=None if how.lowered is None else torch.randn(shape[1]))
+    agree(kernels, how, logits, labels, valid)
 
 
 def agree(kernels, how, logits, labels, valid):
@@ -122,6 +125,7 @@ def agree(kernels, how, logits, labels, valid):
         prices[0][:, 2] = 0  # the number of voxels of a class has no gradient
     value = sum((it * price).sum() for it, price in zip(theirs, prices, strict=True) if it is not None)
     (expected,) = torch.autograd.grad(value, leaf)
+    prices = [None if price is None else price * how.scale for price in prices]
     for kept in (room, None):
         found = kernels.fused_gradient(*map(there, (logits, labels, valid)), on_device, kept, *map(there, prices))
         torch.testing.assert_close(found.cpu(), expected, **ROUNDING[logits.dtype])

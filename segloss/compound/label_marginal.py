@@ -86,14 +86,14 @@ def label_marginal_loss(
     positive(temperature=temperature, smooth=smooth)
     not_negative(ce_weight=ce_weight, marginal_weight=marginal_weight)
     common = {"ignore_index": ignore_index, "mask": mask, "group": group, "reduction": reduction}
-    if temperature == 1:
-        e = evidence(logits, target, activation, **common, voxel=CROSS_ENTROPY)
-        ce = truth_part(e)
-    else:
+    x, as_it_is = None, temperature == 1
+    if activation == "none" and not as_it_is:
         x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-        sharper, activation = _sharper(x, temperature)
-        e = evidence(sharper, target, activation, **common)
-        ce = image_part(voxel_sums(x, CROSS_ENTROPY).sum((1, 2)) / x.outputs, e)
+        logits, activation = _scores(x)
+    voxel = CROSS_ENTROPY if as_it_is else None
+    e = evidence(logits, target, activation, **common, scale=temperature, voxel=voxel, soft=False)
+    x = e.inputs if x is None else x
+    ce = truth_part(e) if as_it_is else image_part(voxel_sums(x, CROSS_ENTROPY).sum((1, 2)) / x.outputs, e)
     if divergence == "l1":
         apart = class_part(((e.g - e.p) / (e.n + smooth)).abs(), e)
     elif not e.inputs.is_joint:
@@ -101,21 +101,19 @@ def label_marginal_loss(
         apart = class_part(_divergence(e.g, e.p, e.n, smooth) + no, e)
     else:
         apart = class_part(_divergence(e.g, e.p, e.n, smooth), e, add=True)
-    return over_parts(ce_weight * ce + marginal_weight * apart, e).to(logits.dtype)
+    return over_parts(ce_weight * ce + marginal_weight * apart, e).to(x.logits.dtype)
 
 
-def _sharper(x: Inputs, temperature: float) -> tuple[Tensor, Literal["softmax", "sigmoid"]]:
-    """The logits times the temperature, (B, C, *S), and their activation; probabilities become logits."""
+def _scores(x: Inputs) -> tuple[Tensor, Literal["softmax", "sigmoid"]]:
+    """The logits of what are probabilities, (B, C, *S), and their activation."""
     z = x.logits.to(compute_dtype(x.logits.dtype))
-    if x.activation != "none":
-        return x.spatial(z) * temperature, x.activation
     if x.valid is not None:
         z = z.masked_fill(~x.valid, 0.5)
     tiny = torch.finfo(z.dtype).tiny
     score = z.clamp(min=tiny).log()
     if not x.dense and z.shape[1] > 1:
-        return x.spatial(score) * temperature, "softmax"
-    return x.spatial(score - (1 - z).clamp(min=tiny).log()) * temperature, "sigmoid"
+        return x.spatial(score), "softmax"
+    return x.spatial(score - (1 - z).clamp(min=tiny).log()), "sigmoid"
 
 
 def _divergence(true: Tensor, predicted: Tensor, n: Tensor, smooth: float) -> Tensor:

@@ -26,9 +26,9 @@ def takes(logits: Block, how: How) -> bool:
     images, classes, voxels = logits.shape
     if logits.dtype == torch.float64 or how.terms:
         return False
-    plain = how.cost is None and how.lowered is None and how.known is None
+    plain = how.cost is None and how.known is None
     if how.activation == "softmax":
-        only_sums = plain and how.voxel is None and not how.likelihood
+        only_sums = plain and how.lowered is None and how.voxel is None and not how.likelihood
         return (only_sums or not how.dense) and classes <= CLASSES and classes * voxels < VALUES and images < ROWS
     known = how.voxel is None or how.voxel.focus is not None
     return how.activation == "sigmoid" and plain and known and images * classes < ROWS and voxels < VALUES
@@ -134,11 +134,11 @@ def empty_map(logits: Block, joint: bool = True) -> LogP:
 
 def _given(
     logits: Block, labels: Tensor, valid: Tensor | None, how: How
-) -> tuple[list[Tensor], dict[str, Any], tuple[int, int]]:
+) -> tuple[list[Any], dict[str, Any], tuple[int, int]]:
     """The inputs of a kernel, what it is told of them, and how many programs there are."""
     given = {"WEIGHTED": how.weights, "LOWERED": how.lowered, "TOGETHER": how.known, "COST": how.cost}
     if how.activation == "sigmoid":
-        given = {"WEIGHTED": how.weights}
+        given = {"WEIGHTED": how.weights, "LOWERED": how.lowered}
     labels = labels.contiguous()
     inputs = [logits, labels.view(torch.uint8) if labels.dtype == torch.bool else labels]
     for x in (valid, *given.values()):
@@ -146,6 +146,7 @@ def _given(
             x = x.contiguous()
             x = x.view(torch.uint8) if x.dtype == torch.bool else x.float()
         inputs.append(labels if x is None else x)
+    inputs.append(float(how.scale))
     flags = {name: x is not None for name, x in given.items()}
     flags |= {"DENSE": how.dense, "MASKED": valid is not None}
     if how.activation == "softmax":

@@ -68,7 +68,7 @@ def _of_class(values, row, classes, CLASSES: tl.constexpr):
 
 @triton.jit
 def _softmax(
-    logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
+    logits, lowered, known, scale, image, voxel, label, classes, of_image, of_class, of_voxel,
     LOWERED: tl.constexpr, TOGETHER: tl.constexpr, CLASSES: tl.constexpr,
 ):  # fmt: skip
     """Of all classes at some voxels: which is true, p, and of the true one 1 - p and the cross-entropy.
@@ -78,7 +78,7 @@ def _softmax(
     index = tl.arange(0, CLASSES)[:, None]
     at = logits + image * of_image + index * of_class + voxel[None, :] * of_voxel
     x = tl.load(at, mask=(index < classes) & (label >= 0)[None, :], other=0.0).to(tl.float32)
-    x = tl.where(index < classes, x, float("-inf"))
+    x = tl.where(index < classes, x * scale, float("-inf"))
     if TOGETHER:
         true = tl.where(_of_class(known, image, classes, CLASSES) == 0, 0, index) == label[None, :]
         some = true | (label < 0)[None, :]
@@ -120,7 +120,7 @@ def _of_labels(cost, label, classes, CLASSES: tl.constexpr):
 
 @triton.jit
 def softmax_pass(
-    logits, labels, valid, weights, lowered, known, cost, gamma, sums, losses, log_p, voxels, classes, of_image,
+    logits, labels, valid, weights, lowered, known, cost, scale, gamma, sums, losses, log_p, voxels, classes, of_image,
     of_class, of_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr, WEIGHTED: tl.constexpr, LOWERED: tl.constexpr,
     TOGETHER: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr,
     FOCUS: tl.constexpr, EDGE: tl.constexpr, LOG_P: tl.constexpr, CLASSES: tl.constexpr, VOXELS: tl.constexpr,
@@ -144,7 +144,7 @@ def softmax_pass(
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
         true, p, q, ce, _ = _softmax(
-            logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
+            logits, lowered, known, scale, image, voxel, label, classes, of_image, of_class, of_voxel,
             LOWERED, TOGETHER, CLASSES,
         )  # fmt: skip
         w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
@@ -215,7 +215,7 @@ def by_truth(
 
 @triton.jit
 def softmax_gradient(
-    logits, labels, valid, weights, lowered, known, cost, gamma, price, of_loss, rise, gradient, voxels, classes,
+    logits, labels, valid, weights, lowered, known, cost, scale, gamma, price, of_loss, rise, gradient, voxels, classes,
     of_image, of_class, of_voxel, to_image, to_class, to_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr,
     WEIGHTED: tl.constexpr, LOWERED: tl.constexpr, TOGETHER: tl.constexpr, COST: tl.constexpr, SUMS: tl.constexpr,
     SQUARES: tl.constexpr, LOSS: tl.constexpr, FOCUS: tl.constexpr, EDGE: tl.constexpr, RISES: tl.constexpr,
@@ -249,7 +249,7 @@ def softmax_gradient(
         within = voxel < voxels
         label = _labels(labels, valid, image, voxel, voxels, DENSE, MASKED)
         true, p, q, ce, share = _softmax(
-            logits, lowered, known, image, voxel, label, classes, of_image, of_class, of_voxel,
+            logits, lowered, known, scale, image, voxel, label, classes, of_image, of_class, of_voxel,
             LOWERED, TOGETHER, CLASSES,
         )  # fmt: skip
         w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
@@ -294,8 +294,8 @@ def softmax_gradient(
 
 @triton.jit
 def _sigmoid(
-    logits, labels, valid, row, voxel, voxels, classes, of_image, of_class, of_voxel,
-    DENSE: tl.constexpr, MASKED: tl.constexpr,
+    logits, labels, valid, lowered, scale, row, voxel, voxels, classes, of_image, of_class, of_voxel,
+    DENSE: tl.constexpr, MASKED: tl.constexpr, LOWERED: tl.constexpr,
 ):  # fmt: skip
     """Of one channel at some voxels: which count, g, p, 1 - p, and the probability and cross-entropy of the error."""
     image, channel = row // classes, row % classes
@@ -303,12 +303,14 @@ def _sigmoid(
     if MASKED:
         counted = counted & (tl.load(valid + image * voxels + voxel, mask=counted, other=0) != 0)
     x = tl.load(logits + image * of_image + channel * of_class + voxel * of_voxel, mask=counted, other=0.0)
-    x = x.to(tl.float32)
+    x = x.to(tl.float32) * scale
     if DENSE:
         g = tl.load(labels + row * voxels + voxel, mask=counted, other=0).to(tl.float32)
     else:
         label = tl.load(labels + image * voxels + voxel, mask=counted, other=0).to(tl.int64)
         g = (label == tl.where(classes == 1, 1, channel)).to(tl.float32)
+    if LOWERED:
+        x -= (2 * g - 1) * tl.load(lowered + channel)
     u = tl.exp(-tl.abs(x))
     large = 1 / (1 + u)
     small = u * large
@@ -323,10 +325,10 @@ def _sigmoid(
 
 @triton.jit
 def sigmoid_pass(
-    logits, labels, valid, weights, gamma, sums, losses, log_p, voxels, classes, of_image, of_class, of_voxel,
-    DENSE: tl.constexpr, MASKED: tl.constexpr, WEIGHTED: tl.constexpr, SUMS: tl.constexpr, SQUARES: tl.constexpr,
-    LOSS: tl.constexpr, FOCUS: tl.constexpr, EDGE: tl.constexpr, LOG_P: tl.constexpr, VOXELS: tl.constexpr,
-    TILES: tl.constexpr,
+    logits, labels, valid, weights, lowered, scale, gamma, sums, losses, log_p, voxels, classes, of_image, of_class,
+    of_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr, WEIGHTED: tl.constexpr, LOWERED: tl.constexpr,
+    SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr, FOCUS: tl.constexpr, EDGE: tl.constexpr,
+    LOG_P: tl.constexpr, VOXELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     """What some voxels of a channel add to the sums."""
     program, programs, row = tl.program_id(0), tl.num_programs(0), tl.program_id(1).to(tl.int64)
@@ -343,7 +345,8 @@ def sigmoid_pass(
     for tile in range(TILES):
         voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
         counted, g, p, rest, q, ce = _sigmoid(
-            logits, labels, valid, row, voxel, voxels, classes, of_image, of_class, of_voxel, DENSE, MASKED
+            logits, labels, valid, lowered, scale, row, voxel, voxels, classes, of_image, of_class, of_voxel,
+            DENSE, MASKED, LOWERED,
         )  # fmt: skip
         w = _weights(weights, row // classes, voxel, voxels, WEIGHTED, VOXELS)
         if LOG_P:
@@ -386,10 +389,10 @@ def sigmoid_pass(
 
 @triton.jit
 def sigmoid_gradient(
-    logits, labels, valid, weights, gamma, price, of_loss, rise, gradient, voxels, classes, of_image, of_class,
-    of_voxel, to_image, to_class, to_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr, WEIGHTED: tl.constexpr,
-    SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr, FOCUS: tl.constexpr, EDGE: tl.constexpr,
-    RISES: tl.constexpr, VOXELS: tl.constexpr, TILES: tl.constexpr,
+    logits, labels, valid, weights, lowered, scale, gamma, price, of_loss, rise, gradient, voxels, classes, of_image,
+    of_class, of_voxel, to_image, to_class, to_voxel, DENSE: tl.constexpr, MASKED: tl.constexpr,
+    WEIGHTED: tl.constexpr, LOWERED: tl.constexpr, SUMS: tl.constexpr, SQUARES: tl.constexpr, LOSS: tl.constexpr,
+    FOCUS: tl.constexpr, EDGE: tl.constexpr, RISES: tl.constexpr, VOXELS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     """The gradient with respect to the logits of a channel."""
     program, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -400,7 +403,8 @@ def sigmoid_gradient(
         voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)
         within = voxel < voxels
         counted, g, p, rest, q, ce = _sigmoid(
-            logits, labels, valid, row, voxel, voxels, classes, of_image, of_class, of_voxel, DENSE, MASKED
+            logits, labels, valid, lowered, scale, row, voxel, voxels, classes, of_image, of_class, of_voxel,
+            DENSE, MASKED, LOWERED,
         )  # fmt: skip
         w = _weights(weights, image, voxel, voxels, WEIGHTED, VOXELS)
         found = p * 0

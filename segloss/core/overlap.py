@@ -125,6 +125,7 @@ def evidence(
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
     weights: WeightMap | None = None,
+    scale: float = 1.0,
     lowered: Float[Tensor, " C"] | None = None,
     known: Bool[Tensor, "B C"] | None = None,
     change: Callable[[Sums], Sums] | None = None,
@@ -135,8 +136,8 @@ def evidence(
     The keywords stand in the order of every signature, so that a loss passes them on in a line. Each of `terms` is a
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
-    `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before those of
-    images are added up. `likelihood`, `voxel` and `soft=False` refuse soft labels.
+    `scale`, `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before
+    those of images are added up. `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -151,7 +152,7 @@ def evidence(
     of_class = None if weight is None else class_weight(weight, logits)[classes]
 
     flat = None if weights is None else flat_weight_map(weights, x)
-    given = {"voxel": voxel, "weights": flat, "lowered": lowered, "known": known}
+    given = {"voxel": voxel, "weights": flat, "scale": scale, "lowered": lowered, "known": known}
     sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
     sums, n = sums if change is None else change(sums), count(x)
     if batch:

@@ -182,7 +182,7 @@ class _Pair:
     def __init__(
         self, logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None, work: _Work
     ) -> None:
-        self.logits, self.valid, self.joint, self.lowered = logits, valid, how.joint, how.lowered
+        self.logits, self.valid, self.how = logits, valid, how
         self.g, self.background, self.foreground, self.free = work.g, work.background, work.foreground, work.free
         self.error, self.q = work.error, work.q
         if room is not None:
@@ -197,7 +197,7 @@ class _Pair:
 
     def look(self) -> None:
         """Find the margin of the logits towards the wrong one."""
-        if self.joint:
+        if self.how.joint:
             first, second = self.logits.tensor_split(2, 1)
             same = self.logits.dtype == self.q.dtype
             margin = torch.sub(second, first, out=self.q) if same else self.q.copy_(second).sub_(first)
@@ -205,8 +205,11 @@ class _Pair:
             margin = self.logits.to(self.q.dtype)
         margin = kept(margin, self.valid)
         torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
-        if self.lowered is not None:
-            self.error.add_(self.of_truth(self.lowered.to(margin.dtype).view(1, 1, 2)))
+        if self.how.scale != 1:
+            self.error.mul_(self.how.scale)
+        if self.how.lowered is not None:
+            lowered = self.how.lowered.to(margin.dtype)
+            self.error.add_(self.of_truth(lowered.view(1, 1, 2)) if self.how.joint else lowered.view(1, -1, 1))
         torch.sigmoid(self.error, out=self.q)
 
     def cross_entropy_(self) -> Shaped[Tensor, "B K N"]:
@@ -215,7 +218,7 @@ class _Pair:
 
     def by_truth(self, x: Shaped[Tensor, "B K N"]) -> ByChoice:
         """The sums over the voxels of each truth; of two classes K may be any number."""
-        if self.joint:
+        if self.how.joint:
             return torch.bmm(x, self.g[:, 0].transpose(1, 2))
         sums = [torch.mul(x, g, out=self.free).sum(2) for g in (self.background, self.foreground)]
         return torch.stack(sums, 2)

@@ -51,16 +51,14 @@ class _Piecewise(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         logits, valid, ctx.activation, ctx.rule = inputs
         ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # or the slope would have one, of zeros
         ctx.save_for_backward(logits, valid)
         ctx.slope = output[1]
 
     @staticmethod
-    def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
         price, (logits, valid), again = prices[0], ctx.saved_tensors, torch.is_grad_enabled()
         slope, ctx.slope = ctx.slope, None
-        if price is None:
-            return None, None, None, None
         if again or slope is None:
             with torch.enable_grad():
                 leaf = logits if again else logits.detach().requires_grad_()

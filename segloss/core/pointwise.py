@@ -55,6 +55,9 @@ def power(base: Tensor, exponent: float) -> Tensor:
     if exponent > 2 and exponent % 2 == 0:
         return power(base, exponent / 2) ** 2  # products take a fifth of the time
     if exponent > 1:
-        return base.clamp(min=0) ** exponent
-    there = base > torch.finfo(base.dtype).eps
-    return torch.where(there, torch.where(there, base, 1.0) ** exponent, 0.0)
+        base = base.clamp(min=0)
+        if exponent % 1 == 0.5:  # so do roots
+            return base ** (exponent - 0.5) * base.clamp(min=1e-24).sqrt()
+        return base**exponent
+    eps = torch.finfo(base.dtype).eps
+    return base.clamp(min=eps) ** exponent * (base > eps)

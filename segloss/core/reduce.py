@@ -1,9 +1,10 @@
 """From sums to the value of a loss: the ratio that is safe at 0/0, and the means over classes and images."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -88,18 +89,19 @@ def over_truths(
     reduction: Reduction,
     group: ProcessGroup | None = None,
     weights: Float[Tensor, "B 1 N"] | None = None,
-    known: Bool[Tensor, "B C"] | None = None,
+    **change: Any,
 ) -> Value:
     """Reduce a loss of the probability of the truth, times the price of the truth and the weight of the voxel.
 
-    The mean is that of `over_voxels`, and divides neither by the prices nor by the weights.
+    The mean is that of `over_voxels`, and divides neither by the prices nor by the weights. `change` is that of
+    `log_likelihood`.
     """
     if reduction == "none":
-        loss = kept(pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x, known)), x.valid)
+        loss = kept(pointwise(lambda log_p: voxel.value(-log_p.expm1(), -log_p), log_likelihood(x, **change)), x.valid)
         balance = balance_of(alpha, x)
         return over_voxels(weighted(loss if balance is None else balance * loss, weights), x, reduction)
     price = prices_of(alpha, x)
-    losses = voxel_sums(x, voxel, weights, known)
+    losses = voxel_sums(x, voxel, weights, **change)
     return over_total((losses if price is None else losses * price).sum(), x.outputs, x, reduction, group)
 
 

@@ -22,7 +22,7 @@ from segloss.core.blocks import Block, blocks, cores_for, each, kept, part, pred
 from segloss.core.gradient import gradient_of
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, log_p_alone, log_p_of, true_p
-from segloss.core.margin import lowered, scores_of
+from segloss.core.margin import changed, scores_of
 from segloss.core.masks import true_mask
 from segloss.core.pair import is_pair, pair_gradient, pair_pass
 from segloss.core.pointwise import pointwise
@@ -50,48 +50,48 @@ def class_sums(
     likelihood: bool = False,
     voxel: VoxelLoss | None = None,
     weights: Float[Tensor, "B 1 N"] | None = None,
+    scale: float = 1.0,
     lowered: Float[Tensor, " C"] | None = None,
     known: Bool[Tensor, "B C"] | None = None,
 ) -> tuple[Float[Tensor, "B K C"], LogP | None, ByTruth | None]:
     """The sums of p, p g, g, of every term, and of the cost, in this order, for each image and class.
 
     With `likelihood` the log-probability of the truth comes from the same pass: see `log_likelihood`. With `voxel` so
-    do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses. `lowered` is
-    taken off the logit of the truth, by its class. Where classes are not `known`, the label of the background is
+    do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses.
+
+    The logits are multiplied by `scale`; then `lowered` is taken off the logit of the truth, by its class, or under
+    sigmoid by the channel. Where classes are not `known`, the label of the background is
     theirs, too: they are true together, the likelihood is that of all of them, and their loss is the background's.
     """
     hard = not (x.dense and x.labels.is_floating_point())
     factors = squares_of(terms) if terms and hard and not torch.compiler.is_compiling() else None
     wanted = {"cost": cost, "likelihood": likelihood, "voxel": voxel, "weights": weights}
+    wanted |= {"scale": scale, "lowered": lowered, "known": known}
     if factors is None:
-        return _run(x, _how(x, terms=terms, lowered=lowered, known=known, **wanted))
-    how = _how(x, squares=True, lowered=lowered, known=known, **wanted)
+        return _run(x, _how(x, terms=terms, **wanted))
+    how = _how(x, squares=True, **wanted)
     sums, log_p, losses = _run(x, how)
     common, squares, _, of_cost = sums.split(how.kinds, 1)
     of_terms = factors.to(sums.dtype).to(sums.device, non_blocking=True) @ all_squares(common, squares)
     return torch.cat([common, of_terms, of_cost], 1), log_p, losses
 
 
-def log_likelihood(x: Inputs, known: Bool[Tensor, "B C"] | None = None) -> LogP:
-    """The log-probability of the truth at every voxel, 0 where ignored; `known` as in `class_sums`.
+def log_likelihood(x: Inputs, **change: Any) -> LogP:
+    """The log-probability of the truth at every voxel, 0 where ignored.
 
     Under softmax that of the true class, (B, 1, N); under sigmoid that of each channel's own yes or no, (B, C, N).
+    `change` are `scale`, `lowered` and `known` of `class_sums`.
     """
-    return _run(x, _how(x, sums=False, likelihood=True, known=known))[1]
+    return _run(x, _how(x, sums=False, likelihood=True, **change))[1]
 
 
-def voxel_sums(
-    x: Inputs,
-    voxel: VoxelLoss,
-    weights: Float[Tensor, "B 1 N"] | None = None,
-    known: Bool[Tensor, "B C"] | None = None,
-) -> ByTruth:
-    """The sums of a loss over the voxels of each truth, without a map of it; `known` as in `class_sums`.
+def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | None = None, **change: Any) -> ByTruth:
+    """The sums of a loss over the voxels of each truth, without a map of it; `change` as in `log_likelihood`.
 
     Under softmax the sums are those of every true class, (B, 1, C), of K losses (B, K, C); under sigmoid those of each
     channel's yes and no, (B, 2, C).
     """
-    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights, known=known))[2]
+    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights, **change))[2]
 
 
 def _how(x: Inputs, **wanted: Any) -> How:
@@ -110,7 +110,8 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
             losses = losses * how.known.unsqueeze(1)
         return sums, log_p, losses
 
-    alone = how.squares or how.terms or any(it is not None for it in (how.cost, how.weights, how.lowered, how.known))
+    is_changed = how.scale != 1 or how.lowered is not None or how.known is not None
+    alone = is_changed or how.squares or how.terms or how.cost is not None or how.weights is not None
     alone = alone or (how.voxel is not None and how.voxel.losses > 1)
     if alone or not is_sharing():
         return run(how)
@@ -167,8 +168,7 @@ def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     """The pass in one block and in plain operations, for compilers and for second derivatives."""
     x = kept(logits.to(compute_dtype(logits.dtype)), valid)
     g = truth(x, labels, valid, how, known=how.known)
-    if how.lowered is not None:
-        x = lowered(x, g, how.lowered)
+    x = changed(x, g, how)
     p = predicted(x, valid, how.activation)
     sums = sums_in(p, g, valid, how, how.weights) if how.sums else None
     if not how.likelihood and how.voxel is None:
@@ -212,7 +212,7 @@ class _Pass(Function):
             place = None if room is None else at.unfolded(room)
             first = place if place is not None and place.is_contiguous() and at.folds == 1 else work[0]
             p = predicted(scores, here, how.activation, (first, work[1]))
-            if place is not None and p is not place:
+            if place is not None and first is not place:
                 place.copy_(p.view(place.shape))
             g = truth(p, label, here, how, work[1], known)
             hit = torch.mul(p, g, out=work[2]) if g.is_floating_point() else None
@@ -245,6 +245,8 @@ class _Pass(Function):
             values, of_values = zip(*given, strict=True)
             return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None, None
 
+        if how.scale != 1:
+            prices = tuple(None if price is None else price * how.scale for price in prices)
         with _full_precision(logits):
             room, ctx.room = ctx.room, None
             if kernels := kernels_for(logits, how):

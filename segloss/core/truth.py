@@ -49,8 +49,8 @@ class VoxelLoss:
 class How:
     """What a pass is to give, and what its inputs mean; `cores` are those of the way there, and so of the way back.
 
-    `squares` asks for the sums of `squares.py` after those of p, p g and g. Where classes are not `known`, the label of
-    the background is theirs, too.
+    The logits are multiplied by `scale`, and those of the truth `lowered`. Where classes are not `known`, the label of
+    the background is theirs, too. `squares` asks for the sums of `squares.py` after those of p, p g and g.
     """
 
     activation: ResolvedActivation
@@ -63,6 +63,7 @@ class How:
     likelihood: bool = False
     voxel: VoxelLoss | None = None
     weights: Tensor | None = None
+    scale: float = 1.0
     lowered: Tensor | None = None
     known: Tensor | None = None
     cores: int = 1

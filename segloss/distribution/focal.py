@@ -1,10 +1,7 @@
 """Focal loss: cross-entropy that turns away from what is already right."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from segloss.core import (
+    CROSS_ENTROPY,
     Activation,
     Balance,
     HardLabels,
@@ -13,7 +10,6 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
-    VoxelLoss,
     check_reduction,
     focused,
     not_negative,
@@ -21,6 +17,7 @@ from segloss.core import (
     positive,
     prepare,
 )
+from segloss.core.inputs import compute_dtype
 
 
 def focal_loss(
@@ -118,11 +115,5 @@ def focal_star_loss(
     if logits.shape[1] > 1 and not x.dense:
         raise ValueError(f"target must be boolean (B, C, *S) where logits have {logits.shape[1]} channels")
 
-    def wrongness(q: Tensor, ce: Tensor) -> Tensor:
-        return gamma * (q.clamp(min=torch.finfo(q.dtype).tiny).log() + ce) - shift
-
-    star = VoxelLoss(
-        value=lambda q, ce: F.softplus(wrongness(q, ce)) / gamma,
-        slope=lambda q, ce: wrongness(q, ce).sigmoid() / q.clamp(min=torch.finfo(q.dtype).tiny),
-    )
-    return over_truths(star, x, alpha, reduction, group)
+    lowered = logits.new_full((logits.shape[1],), -shift, dtype=compute_dtype(logits.dtype))
+    return over_truths(CROSS_ENTROPY, x, alpha, reduction, group, scale=gamma, lowered=lowered) / gamma

@@ -14,6 +14,7 @@ from segloss.core import (
     evidence,
     not_negative,
     over_classes,
+    power,
     ratio,
 )
 
@@ -70,7 +71,9 @@ def noise_robust_dice_loss(
     n = 2 if squared else 1
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
     terms = (
-        Term(lambda p, g: (p - g).abs() ** gamma, lambda p, g: gamma * (p - g).abs() ** (gamma - 1) * (p - g).sign()),
+        Term(
+            lambda p, g: power((p - g).abs(), gamma), lambda p, g: gamma * (p - g).abs() ** (gamma - 1) * (p - g).sign()
+        ),
         Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1)),
     )
     e = evidence(logits, target, *how, terms=terms)
