@@ -13,6 +13,7 @@ from segloss.core import (
     count,
     evidence,
     hardest,
+    hardest_sum,
     not_negative,
     over_parts,
     ratio,
@@ -81,6 +82,10 @@ def dice_topk_loss(
     e = evidence(logits, target, *how, likelihood=True)
     number = share_of(count(e.inputs).sum() * e.log_p.shape[1], k)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
-    kept, of_class = hardest(e.log_p, number), weight_of(weight, e.inputs)
-    topk = voxel_part(e.log_p, e, weight=kept if of_class is None else of_class * kept)
+    of_class = weight_of(weight, e.inputs)
+    if of_class is None and reduction == "mean":
+        topk = hardest_sum(e.log_p, number) / number
+    else:
+        kept = hardest(e.log_p, number)
+        topk = voxel_part(e.log_p, e, weight=kept if of_class is None else of_class * kept)
     return over_parts(dice_weight * dice - topk_weight * topk, e)

@@ -17,12 +17,12 @@ from segloss.core import (
     check_reduction,
     count,
     hardest,
+    hardest_sum,
     log_likelihood,
     not_negative,
     over_voxels,
     prepare,
     share_of,
-    spatial_sum,
 )
 
 
@@ -129,10 +129,9 @@ def _candidates(log_p: Float[Tensor, "B K N"], x: Inputs) -> Float[Tensor, ""]:
 
 def _of_hardest(log_p: Float[Tensor, "B K N"], x: Inputs, number: Integer[Tensor, ""], reduction: Reduction) -> Value:
     """Reduce the cross-entropy of the hardest voxels."""
-    kept = log_p * hardest(log_p, number)
     if reduction == "none":
-        return over_voxels(-kept, x, "none")
-    total = -spatial_sum(kept).sum()
+        return over_voxels(-log_p * hardest(log_p, number), x, "none")
+    total = -hardest_sum(log_p, number)
     return (total / number if reduction == "mean" else total).to(x.logits.dtype)
 
 
