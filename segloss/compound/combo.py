@@ -1,6 +1,7 @@
 """Combo loss: cross-entropy with a price on false negatives, shared with Dice."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segloss.core import (
@@ -28,8 +29,8 @@ def _log_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
 
 
 def _slope_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
-    rest = 1 - p
-    return torch.where(rest >= torch.finfo(p.dtype).eps, (g - 1) / rest, 0)
+    edge = 1.5 / torch.finfo(p.dtype).eps  # between the slopes of the last p that is not clamped and the first that is
+    return F.threshold((1 - p).reciprocal_().neg_(), -edge, 0) * (1 - g)
 
 
 REJECTED = Term(_log_of_rest, _slope_of_rest)

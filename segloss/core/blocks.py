@@ -59,15 +59,16 @@ def blocks(logits: Block, arrays: int = 2, cores: int | None = None) -> Iterator
         yield at, space[:, : shape.numel()].unflatten(1, shape).unbind()
 
 
-def parts(logits: Block, scale: float = 1.0, cores: int | None = None) -> Iterator[At]:
+def parts(logits: Block, scale: float = 1.0, cores: int | None = None, arrays: int = 3) -> Iterator[At]:
     """Indices of parts that fit a cache, some whole images or some voxels of one; none is larger than the first.
 
-    `scale` is how much larger than usual they may be; `cores` are the threads of this process where not given.
+    `scale` is how much larger than usual they may be; `cores` are the threads of this process where not given. Many
+    logits are cut into larger parts, as long as so many `arrays` of a part take no more than a quarter of them.
     """
     images, classes, voxels = logits.shape
     cores = cores_for(logits) if cores is None else cores
     size = round(scale * SIZE.get(logits.device.type, SIZE["cuda"]) * max(1, cores / 2))
-    size = max(size, min(3 * size, logits.numel() // 12))
+    size = max(size, min(3 * size, logits.numel() // (4 * arrays)))
     rows = min(images, max(1, size // (classes * voxels)))
     rows = max(rows - rows % cores, cores if images % cores == 0 else 1)
     columns = -(-voxels // max(1, -(-rows * classes * voxels // size)))

@@ -150,7 +150,8 @@ def _pairs(
 ) -> Iterator[tuple[At, "_Pair"]]:
     """The blocks, one after the other in the same arrays."""
     space, works = None, {}
-    for at in parts(logits, 2 / 3 if how.joint and how.voxel is None else 1.0, how.cores):
+    scale, arrays = 2 / 3 if how.joint and how.voxel is None else 1.0, 3 if how.joint else 10
+    for at in parts(logits, scale, how.cores, arrays):
         here = at.of(logits)
         if here.shape not in works:
             images, classes, voxels = here.shape
