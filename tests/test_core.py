@@ -21,7 +21,7 @@ from segloss.core import (
     soft_masks,
 )
 from segloss.core.blocks import SIZE, blocks
-from segloss.core.hardest import _least
+from segloss.core.hardest import _least, hardest, hardest_sum
 from segloss.core.masks import true_mask
 from segloss.core.squares import squares_of
 from segloss.core.sums import class_sums, voxel_sums
@@ -532,6 +532,22 @@ def test_mixed_precision_does_not_reach_the_sums(shape, activation):
         found = value_and_grad()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [1, 40, 700, 2000])
+def test_the_sum_of_the_hardest_is_that_of_their_map(number):
+    log_p = -torch.randn(2, 1, 1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).abs()
+    log_p = (8 * log_p).round().div(8).requires_grad_()
+    number = torch.tensor(number)
+    ours, theirs = hardest_sum(log_p, number), (log_p * hardest(log_p, number)).sum()
+    torch.testing.assert_close(ours, theirs)
+    same_gradient(ours, theirs, log_p)
+
+
+def test_what_is_no_number_is_not_taken_for_easy():
+    log_p = -torch.rand(1, 1, 100)
+    log_p[..., 7] = torch.nan
+    assert hardest_sum(log_p, torch.tensor(3)).isnan()
 
 
 @pytest.mark.parametrize("size", [1, 2, 100, 40_000])

@@ -75,7 +75,7 @@ def gradient_of(
             for it in _of_terms(p, g, how, weights, *of_terms):
                 slope += it
         if rise is not None and at_truth is not None:
-            of_p = rise.div_(at_truth)
+            of_p = rise / at_truth
             slope = torch.mul(g, of_p, out=work[2]) if slope is None else slope.addcmul_(g, of_p)
         elif rise is not None and softmax:
             of_logits = of_true(kept(scores().to(p.dtype), here), g, here).softmax(1).sub_(p).mul_(rise)

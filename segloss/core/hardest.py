@@ -41,7 +41,7 @@ class _Sum(Function):
     def forward(log_p: Float[Tensor, "B K N"], number: int) -> tuple[Tensor, Tensor, Tensor]:
         found = _least(log_p.flatten(), number)
         least, border = found[:number], found[number - 1]
-        total = least.sum() + 0 * found[-1]  # what is no number comes last
+        total = torch.where(found.isnan().any(), torch.nan, least.sum())  # which would pass for the easiest
         share = torch.count_nonzero(least == border) / torch.count_nonzero(found == border)
         return total.to(sum_dtype(log_p.device)), border, share
 

@@ -51,12 +51,12 @@ def _parts(x: Float[Tensor, "B K N"]) -> tuple[Tensor, ...]:
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
-    """A power of a quantity that is not negative; 0 with zero gradient at 0, whatever the exponent."""
+    """A power of a quantity that is not negative; 0 at 0, without an infinite gradient, whatever the exponent."""
     if exponent > 2 and exponent % 2 == 0:
         return power(base, exponent / 2) ** 2  # products take a fifth of the time
     if exponent > 1:
         base = base.clamp(min=0)
-        if exponent % 1 == 0.5:  # so do roots
+        if exponent % 1 == 0.5:  # roots, too, take less than other powers
             return base ** (exponent - 0.5) * base.clamp(min=1e-24).sqrt()
         return base**exponent
     eps = torch.finfo(base.dtype).eps
