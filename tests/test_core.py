@@ -359,6 +359,15 @@ def test_classes_true_together_that_vanish_have_a_gradient():
     torch.testing.assert_close(logits.grad[0, :, 0], torch.stack([share, 1 - share, -torch.ones_like(share)]))
 
 
+def test_the_way_back_leaves_its_prices_as_they_are():
+    logits, target = sample((2, 3, 9), dense=False)
+    for change in ({}, {"known": KNOWN[3]}, {"scale": 3.0}):
+        log_p = log_likelihood(prepare(logits, target * KNOWN[3].gather(1, target)), **change)
+        price = torch.ones_like(log_p)
+        torch.autograd.grad(log_p, logits, price)
+        assert (price == 1).all()
+
+
 @pytest.mark.usefixtures("_block_size")
 @pytest.mark.parametrize("terms", [(), TERMS, SQUARED], ids=["plain", "terms", "squares"])
 @pytest.mark.parametrize(("classes", "activation"), [(1, "sigmoid"), (3, "sigmoid"), (2, "softmax"), (40, "softmax")])

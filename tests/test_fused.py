@@ -26,6 +26,7 @@ WANTED = {
     "all": How("softmax", False, True, likelihood=True, voxel=focused(1.5)),
     "a margin": How("softmax", False, True, voxel=together(CROSS_ENTROPY, focused(2.0)), lowered=torch.ones(1)),
     "classes true together": How("softmax", False, True, voxel=CROSS_ENTROPY, known=torch.ones(1, 1) > 0),
+    "likelihood of classes true together": replace(ALONE, known=torch.ones(1, 1) > 0),
     "a cost": How("softmax", False, True, squares=True, cost=torch.ones(1, 1)),
     "a factor": How("softmax", False, True, voxel=focused(2.0), scale=3),
 }

@@ -60,8 +60,8 @@ def class_sums(
     do the sums of its losses: see `voxel_sums`. Weights of the voxels are for the terms and these losses.
 
     The logits are multiplied by `scale`; then `lowered` is taken off the logit of the truth, by its class, or under
-    sigmoid by the channel. Where classes are not `known`, the label of the background is
-    theirs, too: they are true together, the likelihood is that of all of them, and their loss is the background's.
+    sigmoid by the channel. Where classes are not `known`, the label of the background is theirs, too: they are true
+    together, the likelihood is that of all of them, and their loss is the background's.
     """
     hard = not (x.dense and x.labels.is_floating_point())
     factors = squares_of(terms) if terms and hard and not torch.compiler.is_compiling() else None

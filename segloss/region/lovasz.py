@@ -33,7 +33,7 @@ from segloss.core.blocks import OF_BYTES, SIZE, kept, put
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
 
-At = tuple[slice, slice]
+Slices = tuple[slice, slice]
 """Some images, and some classes."""
 
 
@@ -193,7 +193,7 @@ class _Extension:
         self.rank = torch.arange(1, 1 + (self.images if batch else 1) * self.voxels, dtype=p.dtype, device=p.device)
         self.space = p.new_empty(6, 0)
 
-    def groups(self, classes: range, most: int) -> Iterator[tuple[At, At]]:
+    def groups(self, classes: range, most: int) -> Iterator[tuple[Slices, Slices]]:
         """As many images and classes at a time as fit a cache, one row at least: of p, and of the losses by row."""
         row, on_cpu = len(self.rank), self.space.device.type == "cpu"
         size = SIZE["cpu"] if on_cpu else AT_ONCE if row < LONG else row
