@@ -122,10 +122,23 @@ def test_terms_that_are_squares_are_the_definition(shape, activation, dense, wei
 
 
 def test_squares_are_found_from_their_values():
-    assert squares_of((SQUARES,)).tolist() == [[0, -2, 2, 1, 1]]  # p² where wrong; (1 - m)² + 1 where m is missed
-    assert squares_of((Term(lambda p, g: p * g), SQUARED[1])).tolist() == [[0, -1, 1, 0, 0], [0, 0, 3, 0, 1]]
+    assert squares_of(SQUARES) == (0, -2, 2, 1, 1)  # p² where wrong; (1 - m)² + 1 where m is missed
+    assert squares_of(Term(lambda p, g: p * g)) == (0, -1, 1, 0, 0)
+    assert squares_of(SQUARED[1]) == (0, 0, 3, 0, 1)
     for other in (lambda p, g: (p - g).abs() ** 1.5, lambda p, g: -(1 - p).log(), lambda p, g: (1 - p) ** 2):
-        assert squares_of((SQUARES, Term(other))) is None
+        assert squares_of(Term(other)) is None
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_terms_are_exact_where_the_truth_is_sure(classes):
+    """What a term would be of the true class, if it were not, is large there, and must not be added and taken off."""
+    target = torch.randint(classes, (2, 200))
+    one_hot = torch.nn.functional.one_hot(target, classes).movedim(-1, 1)
+    logits = (torch.randn(2, classes, 200) + 10 * one_hot).requires_grad_()
+    found = [segloss.combo_loss(x, target, alpha=1.0) for x in (logits, logits.double())]
+    ours, theirs = (torch.autograd.grad(it, logits)[0] for it in found)
+    torch.testing.assert_close(found[0], found[1].float(), rtol=1e-4, atol=0)
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
 
 
 @pytest.mark.usefixtures("_block_size")

@@ -25,7 +25,7 @@ from segloss.core import (
 
 
 def _log_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
-    return (1 - g) * (1 - p).clamp(min=torch.finfo(p.dtype).eps).log()
+    return (1 - g) * (-p.clamp(max=1 - torch.finfo(p.dtype).eps)).log1p()
 
 
 def _slope_of_rest(p: Tensor, g: Tensor | int) -> Tensor:

@@ -69,11 +69,12 @@ def gradient_of(
         slope = of_logits = None
         if price is not None:
             slope = torch.mul(g, price[:, 1], out=work[2]).add_(price[:, 0])
-            _, of_squares, *of_terms = price.split(how.kinds, 1)
+            _, of_squares, of_terms, of_cost = price.split(how.kinds, 1)
             if how.squares:
                 slope += square_slopes(p, g, weights, of_squares)
-            for it in _of_terms(p, g, how, weights, *of_terms):
-                slope += it
+            slope = _add_terms(slope, p, g, how, weights, of_terms)
+            if how.cost is not None:
+                slope += _of_cost(how.cost, g, p, of_cost[:, 0])
         if rise is not None and at_truth is not None:
             of_p = rise / at_truth
             slope = torch.mul(g, of_p, out=work[2]) if slope is None else slope.addcmul_(g, of_p)
@@ -93,37 +94,41 @@ def _slopes(
 ) -> tuple[Shaped[Tensor, "B C _"], LogP]:
     """The slopes of the priced sums, with respect to p of every class, and to log p of what only the true one has."""
     slope, of_tp = price[:, 0], price[:, 1]
-    _, of_squares, *of_terms = price.split(how.kinds, 1)
-    for it in _of_terms(p, g, how, weights, *of_terms):
-        slope = slope + it
-    if hit is None:
-        at_truth = p.gather(1, g)
-        gain = of_tp.expand_as(p).gather(1, g)
-        for f, v in zip(how.terms, of_terms[0].unbind(1), strict=True):
-            rise = derivative(f, at_truth, 1) - derivative(f, at_truth, 0)
-            gain += weighted(rise * v.expand_as(p).gather(1, g), weights)
-        gain = gain.mul_(at_truth)
+    _, of_squares, of_terms, of_cost = price.split(how.kinds, 1)
+    if how.terms:
+        p_or_wrong, g_or_no = (p, g) if g.is_floating_point() else (p.scatter(1, g, 0), 0)
+        slope = _add_terms(slope, p_or_wrong, g_or_no, how, weights, of_terms)
+    if how.cost is not None:
+        slope = slope + _of_cost(how.cost, g, p, of_cost[:, 0])
+    if hit is not None:
+        right = hit.sum(1, keepdim=True) if how.squares else None
+        gain = torch.bmm(of_tp.mT, hit)
     else:
-        gain = torch.bmm(of_tp.transpose(1, 2), hit)
-    if how.squares:
-        at_truth = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
-        of_others, of_true = exclusive_slopes(p, at_truth, g, weights, of_squares)
+        right = p.gather(1, g)
+        rise = of_tp.expand_as(p).gather(1, g)
+        for f, v in zip(how.terms, of_terms.unbind(1), strict=True):
+            of_term = derivative(f, right, 1) - derivative(f, right.new_zeros(()), 0)
+            rise += weighted(of_term * v.expand_as(p).gather(1, g), weights)
+        gain = rise.mul_(right)
+    if right is not None and how.squares:
+        of_others, of_true = exclusive_slopes(p, right, g, weights, of_squares)
         slope = of_others.add_(slope)
-        gain.addcmul_(of_true, at_truth)
+        gain.addcmul_(of_true, right)
     return slope, gain
 
 
-def _of_terms(p: Block, g: Tensor, how: How, weights: Tensor | None, price: Price, of_cost: Price) -> list[Block]:
-    """The slopes with respect to p of the priced terms and cost; of an index, those of terms as if in no class."""
-    spread_out = g.is_floating_point()
-    of_terms = zip(how.terms, price.unbind(1), strict=True)
-    slopes = [weighted(derivative(f, p, g if spread_out else 0).mul_(v), weights) for f, v in of_terms]
-    if how.cost is not None:
-        v = of_cost[:, 0]
-        slopes.append(
-            how.cost.to(p.dtype).T @ (v * g) if spread_out else prices(how.cost, g, p) * v.expand_as(p).gather(1, g)
-        )
-    return slopes
+def _add_terms(slope: Block, p: Block, g: Tensor | int, how: How, weights: Tensor | None, price: Price) -> Block:
+    """The slope with respect to p, with that of the priced terms."""
+    for f, v in zip(how.terms, price.unbind(1), strict=True):
+        slope = weighted(derivative(f, p, g).mul_(v), weights).add_(slope)
+    return slope
+
+
+def _of_cost(cost: Tensor, g: Tensor, p: Block, v: Tensor) -> Block:
+    """The slopes with respect to p of the priced cost."""
+    if g.is_floating_point():
+        return cost.to(p.dtype).T @ (v * g)
+    return prices(cost, g, p) * v.expand_as(p).gather(1, g)
 
 
 def _write(out: Block, p: Block, slope: Tensor | None, g: Tensor, rise: LogP, work: tuple[Block, ...]) -> None:

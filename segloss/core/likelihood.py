@@ -78,7 +78,7 @@ def by_truth(loss: LogP, g: Truth, joint: bool, classes: int) -> ByTruth:
         sums = loss.new_zeros(*loss.shape[:2], classes, dtype=dtype)
         return sums.scatter_add(2, g.expand_as(loss), loss.to(dtype))
     if joint and can_look_at(loss):
-        return torch.einsum("bkn,bcn->bkc", loss, g).to(dtype)
+        return torch.bmm(loss, g.mT).to(dtype)
     if joint:  # the library for matrices is slow here on a GPU
         return torch.stack([(it.unsqueeze(1) * g).sum(2, dtype=dtype) for it in loss.unbind(1)], 1)
     return torch.stack([(loss * it).sum(2).to(dtype) for it in (g, 1 - g)], 1)
@@ -89,6 +89,6 @@ def of_truth(price: ByTruth, g: Truth, joint: bool) -> LogP:
     if not g.is_floating_point():
         return price.gather(2, g.expand(-1, price.shape[1], -1))
     if joint:
-        return torch.einsum("bkc,bcn->bkn", price, g)
+        return torch.bmm(price, g)
     yes, no = price.unsqueeze(-1).unbind(1)
     return (yes - no) * g + no

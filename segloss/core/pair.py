@@ -61,6 +61,8 @@ def pair_pass(
                 at.add(losses, pair.by_truth(weighted(how.voxel.value(pair.q, ce), weights)))
             if log_p is not None:
                 torch.neg(kept(ce, pair.valid), out=at.of(log_p))
+            if room is not None and how.slope is not None and _only_losses(how):
+                pair.q.mul_(how.slope(pair.q, ce))
     sums = None
     if how.sums:
         hit = size - missed
@@ -112,17 +114,18 @@ def pair_gradient(
     if of_losses is not None:
         of_losses = of_losses.to(dtype)
         of_losses = (of_losses if how.joint else of_losses.transpose(1, 2).flip(2)) * sign
+    per_ce = None if room is not None and _only_losses(how) else how.slope
     for at, pair in _pairs(logits, labels, valid, how, room):
         weights = part(how.weights, at)
         if room is None:
             pair.look()
-        elif how.slope is not None and not how.joint:
+        elif per_ce is not None and not how.joint:
             torch.neg(pair.error, out=pair.q).expm1_().neg_()
         slope = pair.free.zero_()
-        if of_losses is not None and how.slope is None:
+        if of_losses is not None and per_ce is None:
             slope = weighted(pair.of_truth(at.each(of_losses), slope), weights)
-        elif of_losses is not None and how.slope is not None:
-            factor = how.slope(pair.q, pair.cross_entropy_() if room is None else pair.error)
+        elif of_losses is not None and per_ce is not None:
+            factor = per_ce(pair.q, pair.cross_entropy_() if room is None else pair.error)
             falls = pair.of_truth(at.each(of_losses)).mul_(factor)
             slope = weighted(falls.sum(1, keepdim=True) if how.joint and falls.shape[1] > 1 else falls, weights)
         if of_missed is not None:
@@ -143,6 +146,11 @@ def pair_gradient(
         for it in first:
             torch.neg(last, out=it)
     return gradient
+
+
+def _only_losses(how: How) -> bool:
+    """Whether q times the slope of the losses of channels is all that the way back needs to know of a voxel."""
+    return not how.joint and not how.sums and not how.likelihood
 
 
 def _pairs(
@@ -177,7 +185,7 @@ class _Pair:
 
     `g` is the truth of both, zero where ignored, `q` the probability of the wrong one and `error` its logit; `free` is
     an array to work in. Of the room, two classes take the first half for `error` and the last for `q`; one channel has
-    space for `error` alone, where a slope needs it, or for `q`.
+    space for `error` alone, where a slope needs it with something else, or for `q`.
     """
 
     def __init__(
@@ -188,10 +196,11 @@ class _Pair:
         self.error, self.q = work.error, work.q
         if room is not None:
             first, last = room.tensor_split(2, 1) if how.joint else (room, room)
-            if how.slope is not None:
-                self.error = first
-            if how.slope is None or how.joint:
+            with_q = how.slope is None or _only_losses(how)
+            if how.joint or with_q:
                 self.q = last
+            if how.slope is not None and not with_q:
+                self.error = first
         torch.sub(1, truth(self.q, labels, None, how, self.foreground), out=self.background)
         if valid is not None:
             kept(self.g, valid.unsqueeze(1), in_place=True)

@@ -108,7 +108,11 @@ def excluded_dice(e: Evidence, smooth: float) -> Float[Tensor, "B C"]:
 
 def excluded_log(smooth: float) -> Term:
     """The logarithm of what a class is given where it is excluded."""
-    return Term(lambda p, g: (1 - g) * (p + smooth).log(), lambda p, g: (1 - g) / (p + smooth))
+
+    def log(p: Tensor) -> Tensor:
+        return p.log1p() if smooth == 1 else (p + smooth).log()
+
+    return Term(lambda p, g: (1 - g) * log(p), lambda p, g: (1 - g) / (p + smooth))
 
 
 def partial_labels(

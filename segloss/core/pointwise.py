@@ -54,10 +54,10 @@ def power(base: Tensor, exponent: float) -> Tensor:
     """A power of a quantity that is not negative; 0 at 0, without an infinite gradient, whatever the exponent."""
     if exponent > 2 and exponent % 2 == 0:
         return power(base, exponent / 2) ** 2  # products take a fifth of the time
+    if exponent > 1 and exponent % 1 == 0.5:  # roots, too, take less than other powers, but that of 0 much more
+        root = base.clamp(min=1e-24).sqrt()
+        return root * (base if exponent == 1.5 else base ** (exponent - 0.5))
     if exponent > 1:
-        base = base.clamp(min=0)
-        if exponent % 1 == 0.5:  # roots, too, take less than other powers
-            return base ** (exponent - 0.5) * base.clamp(min=1e-24).sqrt()
-        return base**exponent
+        return base.clamp(min=0) ** exponent
     eps = torch.finfo(base.dtype).eps
     return base.clamp(min=eps) ** exponent * (base > eps)

@@ -19,15 +19,9 @@ from segloss.core.truth import How, Term, Terms
 AT = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
 
 
-def squares_of(terms: Terms) -> Float[Tensor, "T 5"] | None:
-    """For each term the factors of these sums; None where a term has none."""
-    found = [_squares(f) for f in terms]
-    known = [it for it in found if it is not None]
-    return torch.tensor(known, dtype=torch.float64).view(-1, 5) if len(known) == len(found) else None
-
-
 @lru_cache(256)
-def _squares(f: Term) -> tuple[float, ...] | None:
+def squares_of(f: Term) -> tuple[float, ...] | None:
+    """The factors of these sums in those of a term; None if they are not all it has."""
     wrong, missed = f.value(AT, 0) + 0 * AT, f.value(1 - AT, 1) + 0 * AT
     factors = []
     for y in (wrong, missed):
@@ -86,11 +80,11 @@ def square_slopes(p: Block, g: Tensor, weights: Tensor | None, price: Float[Tens
 
 
 def exclusive_slopes(
-    p: Block, at_truth: Tensor, g: Tensor, weights: Tensor | None, price: Float[Tensor, "B K C 1"]
+    p: Block, right: Tensor, g: Tensor, weights: Tensor | None, price: Float[Tensor, "B K C 1"]
 ) -> tuple[Block, Float[Tensor, "B 1 N"]]:
     """The same of classes that exclude each other: with respect to p as if none were true, and the rest of the true.
 
-    g is the membership or the index, `at_truth` the p of the true class.
+    g is the membership or the index, `right` the p of the true class.
     """
     *linear, of_wrong2, of_missed2 = price.unbind(1)
     of_others = p * (2 * of_wrong2)
@@ -100,4 +94,4 @@ def exclusive_slopes(
         of_true = of_true - linear[0] - linear[1]
     factors = torch.stack([of_true, 2 * (of_missed2 - of_wrong2)], 1).squeeze(3)
     first, second = of_truth(factors, g, True).split(1, 1)
-    return weighted(of_others, weights), weighted(torch.addcmul(first, second, at_truth), weights)
+    return weighted(of_others, weights), weighted(torch.addcmul(first, second, right), weights)

@@ -64,16 +64,19 @@ def class_sums(
     together, the likelihood is that of all of them, and their loss is the background's.
     """
     hard = not (x.dense and x.labels.is_floating_point())
-    factors = squares_of(terms) if terms and hard and not torch.compiler.is_compiling() else None
+    factors = [squares_of(f) if hard and not torch.compiler.is_compiling() else None for f in terms]
     wanted = {"cost": cost, "likelihood": likelihood, "voxel": voxel, "weights": weights}
     wanted |= {"scale": scale, "lowered": lowered, "known": known}
-    if factors is None:
-        return _run(x, _how(x, terms=terms, **wanted))
-    how = _how(x, squares=True, **wanted)
+    others = tuple(f for f, it in zip(terms, factors, strict=True) if it is None)
+    how = _how(x, squares=len(others) < len(terms), terms=others, **wanted)
     sums, log_p, losses = _run(x, how)
-    common, squares, _, of_cost = sums.split(how.kinds, 1)
-    of_terms = factors.to(sums.dtype).to(sums.device, non_blocking=True) @ all_squares(common, squares)
-    return torch.cat([common, of_terms, of_cost], 1), log_p, losses
+    if not how.squares:
+        return sums, log_p, losses
+    common, squares, of_others, of_cost = sums.split(how.kinds, 1)
+    found = torch.tensor([it for it in factors if it is not None], dtype=sums.dtype).to(sums.device, non_blocking=True)
+    of_squares, rest = iter((found @ all_squares(common, squares)).unbind(1)), iter(of_others.unbind(1))
+    of_terms = [next(rest if it is None else of_squares) for it in factors]
+    return torch.cat([common, torch.stack(of_terms, 1), of_cost], 1), log_p, losses
 
 
 def log_likelihood(x: Inputs, **change: Any) -> LogP:

@@ -1,5 +1,7 @@
 """Dice loss between mean absolute error and squared Dice, robust to noisy labels."""
 
+from torch import Tensor
+
 from segloss.core import (
     Absent,
     Activation,
@@ -70,12 +72,20 @@ def noise_robust_dice_loss(
         raise ValueError(f"gamma must be from 1 to 2, got {gamma}")
     n = 2 if squared else 1
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-    terms = (
-        Term(
-            lambda p, g: power((p - g).abs(), gamma), lambda p, g: gamma * (p - g).abs() ** (gamma - 1) * (p - g).sign()
-        ),
-        Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1)),
-    )
-    e = evidence(logits, target, *how, terms=terms)
+
+    def slope(p: Tensor, g: Tensor | int) -> Tensor:
+        error, sign = _error(p, g)
+        return error.clamp(min=1e-24) ** (gamma - 1) * (gamma * sign)
+
+    error = Term(lambda p, g: power(_error(p, g)[0], gamma), slope)
+    size = Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1))
+    e = evidence(logits, target, *how, terms=(error, size))
     error, size = e.terms
     return over_classes(ratio(error, size + smooth, empty=0.0), e)
+
+
+def _error(p: Tensor, g: Tensor | int) -> tuple[Tensor, Tensor | int]:
+    """How far p is from the truth, and on which side."""
+    if isinstance(g, Tensor):
+        return (p - g).abs(), (p - g).sign()
+    return (1 - p, -1) if g else (p, 1)
