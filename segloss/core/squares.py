@@ -14,7 +14,7 @@ from torch import Tensor
 from segloss.core.blocks import Block, kept, weighted
 from segloss.core.inputs import sum_dtype
 from segloss.core.likelihood import by_truth, of_truth
-from segloss.core.truth import How, Term, Terms
+from segloss.core.truth import How, Term
 
 AT = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
 

@@ -52,4 +52,5 @@ def _total(x: Block) -> Float[Tensor, "B C"]:
 
 def prices(cost: Float[Tensor, "C C"], label: Shaped[Tensor, "B 1 N"], p: Block) -> Block:
     """The price of every predicted class at each voxel, by its label."""
-    return cost.to(p.dtype).T[:, label[:, 0]].movedim(0, 1)
+    rows = cost.to(p.dtype).index_select(0, label.flatten())
+    return rows.view(label.shape[0], label.shape[2], -1).mT.contiguous()
