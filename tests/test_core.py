@@ -193,6 +193,15 @@ def test_a_gradient_can_be_asked_for_again(shape, loss):
     torch.testing.assert_close(with_graph, first)
 
 
+@pytest.mark.parametrize("loss", [segloss.dice_loss, segloss.focal_loss, segloss.lovasz_softmax_loss])
+def test_gradients_of_several_losses_need_no_other_array(loss):
+    """Autograd adds to a gradient in place if it is no view."""
+    logits, target = sample((2, 3, 4, 5), dense=False)
+    (gradient,) = torch.autograd.grad(loss(logits, target), logits)
+    assert gradient.shape == logits.shape
+    assert gradient._base is None
+
+
 @pytest.mark.parametrize("shape", [(2, 1, 6), (2, 2, 6), (2, 3, 6)], ids=str)
 def test_a_pass_without_a_gradient_gives_the_same(shape):
     logits, target = sample(shape, dense=False)

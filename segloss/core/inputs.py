@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
+from segloss.core.flat import flat
 from segloss.core.sharing import shared
 
 PIECE = 2**16  # values that are looked at in one go, on the CPU
@@ -101,10 +102,10 @@ def _prepared(
         kept = labels != ignore_index
         valid = kept if valid is None else valid & kept
 
-    flat = logits.flatten(2)
+    x = flat(logits)
     if can_look_at(logits):
-        _check_values(flat, labels, valid, act, dense=dense)
-    return Inputs(flat, labels, valid, act, dense, logits.shape)
+        _check_values(x, labels, valid, act, dense=dense)
+    return Inputs(x, labels, valid, act, dense, logits.shape)
 
 
 def resolve_activation(activation: str, channels: int) -> ResolvedActivation:

@@ -18,10 +18,12 @@ from segloss.core import (
     evidence,
     log_likelihood,
     one_of,
+    pointwise,
     prepare,
     ratio,
-    sum_dtype,
+    spatial_sum,
 )
+from segloss.core.blocks import kept
 
 
 def tilted_cross_entropy_loss(
@@ -81,22 +83,21 @@ def tilted_cross_entropy_loss(
         )
     if level == "class":
         e = evidence(logits, target, activation, ignore_index=ignore_index, mask=mask, voxel=CROSS_ENTROPY)
-        voxels = e.truths.sum(0)
-        loss, counted = ratio(e.by_truth.sum(0), voxels, empty=0.0), voxels > 0
+        voxels = e.truths.sum(0, keepdim=True)
+        loss, counted = ratio(e.by_truth.sum(0, keepdim=True), voxels, empty=0.0), voxels > 0
     else:
-        loss = -log_likelihood(x).to(sum_dtype(logits.device))
-        counted = torch.ones_like(loss, dtype=torch.bool) if x.valid is None else x.valid
+        loss, counted = -log_likelihood(x), x.valid
     value = _tilted_mean(loss, counted, t).to(logits.dtype)
     return value.reshape(1) if reduction == "none" else value
 
 
-def _tilted_mean(loss: Float[Tensor, "*N"], counted: Bool[Tensor, "*N"], t: float) -> Float[Tensor, ""]:
+def _tilted_mean(loss: Float[Tensor, "B K N"], counted: Bool[Tensor, "B K N"] | None, t: float) -> Float[Tensor, ""]:
     """The tilted mean of the losses that count, from the largest exponent down; 0 where none counts."""
-    number = counted.sum().clamp(min=1)
+    number = loss.numel() if counted is None else counted.sum().clamp(min=1)
     if t == 0:
-        return torch.where(counted, loss, 0).sum() / number
-    tilted = t * loss
-    top = tilted.detach().masked_fill(~counted, -torch.inf).amax()
+        return spatial_sum(kept(loss, counted)).sum() / number
+    top = t * loss.detach()
+    top = (top if counted is None else top.masked_fill_(~counted, -torch.inf)).amax()
     top = torch.where(top > -torch.inf, top, 0)
-    rest = torch.where(counted, tilted - top, 0).expm1().sum() / number
+    rest = spatial_sum(kept(pointwise(lambda loss: (t * loss - top).expm1(), loss), counted)).sum() / number
     return (top + rest.log1p()) / t
