@@ -63,6 +63,7 @@ from segloss.core.inputs import not_negative as not_negative
 from segloss.core.inputs import one_of as one_of
 from segloss.core.inputs import positive as positive
 from segloss.core.inputs import prepare as prepare
+from segloss.core.inputs import short_labels as short_labels
 from segloss.core.inputs import spatial_sum as spatial_sum
 from segloss.core.inputs import sum_dtype as sum_dtype
 from segloss.core.integral import integral as integral

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import kept
-from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare
+from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare, short_labels
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.parts import Part, class_part, image_part
 from segloss.core.pointwise import power
@@ -40,7 +40,7 @@ def exclusive(
     scores = kept(x.logits.to(compute_dtype(logits.dtype)), x.valid)
     if x.activation == "none":
         scores = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
-    return Inputs(scores, kept(x.labels.long(), x.valid), x.valid, "softmax", False, x.shape)
+    return Inputs(scores, kept(short_labels(x.labels, logits.shape[1]), x.valid), x.valid, "softmax", False, x.shape)
 
 
 def rare_classes(

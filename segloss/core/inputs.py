@@ -125,6 +125,11 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def short_labels(labels: Integer[Tensor, "..."], classes: int) -> Integer[Tensor, "..."]:
+    """Labels in one byte where they fit, which take less space and compare faster; their range is to be checked."""
+    return labels.to(torch.uint8) if classes < 256 else labels.long()
+
+
 def sum_dtype(device: torch.device) -> torch.dtype:
     """The type sums are kept in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64

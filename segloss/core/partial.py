@@ -126,8 +126,7 @@ def partial_labels(
     """Check the inputs of a loss for partial labels."""
     x = exclusive(logits, target, activation, ignore_index, mask)
     known = annotated_classes(annotated, logits)
-    small = torch.uint8 if logits.shape[1] < 256 else torch.long
-    labels = x.labels.to(small) * known.gather(1, x.labels[:, 0]).unsqueeze(1)
+    labels = x.labels * known.gather(1, x.labels[:, 0].long()).unsqueeze(1)
     valid = None if x.valid is None else x.spatial(x.valid)
     return Partial(x.spatial(x.logits), x.spatial(labels), valid, known)
 

@@ -80,7 +80,7 @@ def asymmetric_focal_margin_loss(
     if reduction == "none":
         log_p = log_likelihood(x)
         ours = (loss.value(-log_p.expm1(), -log_p) for loss in (common_loss, rare_loss))
-        loss = over_voxels(kept(torch.where(is_common[x.labels], *ours), x.valid), x, reduction)
+        loss = over_voxels(kept(torch.where(is_common[x.labels.long()], *ours), x.valid), x, reduction)
     else:
         of_rare, of_common = voxel_sums(x, together(rare_loss, common_loss)).unbind(1)
         loss = over_total(torch.where(is_common, of_common, of_rare).sum(), 1, x, reduction, group)

@@ -145,8 +145,8 @@ def asymmetric_adversarial_loss(
     """
     not_negative(eps=eps, smooth=smooth)
     x = exclusive(logits, target, activation, ignore_index, mask)
-    counted = rare_classes(rare, asymmetric, x)[0][x.labels]
-    counted = kept(counted, x.valid)
+    is_rare, _ = rare_classes(rare, asymmetric, x)
+    counted = kept(is_rare[x.labels.long()], x.valid)
     e = evidence(
         x.spatial(x.logits),
         x.spatial(x.labels),

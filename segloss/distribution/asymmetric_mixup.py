@@ -102,8 +102,8 @@ def asymmetric_mixup_loss(
     how = {"include_background": include_background, "batch": batch, "group": group, "reduction": reduction}
     if asymmetric:
         one, other = first.labels, second.labels
-        kept_one = torch.where(is_rare[other] & (part < 1 - mixup_margin), other, one)
-        kept_other = torch.where(is_rare[one] & (1 - part < 1 - mixup_margin), one, other)
+        kept_one = torch.where(is_rare[other.long()] & (part < 1 - mixup_margin), other, one)
+        kept_other = torch.where(is_rare[one.long()] & (1 - part < 1 - mixup_margin), one, other)
         counted = kept(kept_one == kept_other, valid)
         ce, dice, e = margin_parts(x, kept_one, counted, is_rare, is_common, **numbers, **how)
         return over_parts(ce + dice, e).to(logits.dtype)

@@ -26,6 +26,7 @@ from segloss.core import (
     one_of,
     piecewise_linear,
     prepare,
+    short_labels,
     sum_dtype,
 )
 from segloss.core.blocks import OF_BYTES, SIZE, kept, put
@@ -256,9 +257,9 @@ class _Extension:
 
 
 def _short(x: Inputs) -> Inputs:
-    """The same with labels of one byte if they fit, which compare faster; their range is checked."""
-    fits = not x.dense and 1 < x.logits.shape[1] < 256
-    return replace(x, labels=x.labels.to(torch.uint8)) if fits else x
+    """The same with short labels."""
+    classes = x.logits.shape[1]
+    return x if x.dense or classes == 1 else replace(x, labels=short_labels(x.labels, classes))
 
 
 def _truth(x: Inputs, images: slice, classes: slice) -> Bool[Tensor, "B K N"]:
