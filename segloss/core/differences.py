@@ -12,7 +12,7 @@ Step = Sequence[int]
 Box = Sequence[slice]
 Map = Shaped[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"]
-At = tuple[slice, ...]
+Slices = tuple[slice, ...]
 
 
 def difference(y: Map, step: Step, valid: Valid | None = None, *, box: Box | None = None) -> Map:
@@ -37,7 +37,7 @@ def forward_steps(axes: int) -> list[tuple[int, ...]]:
     return [tuple(int(axis == other) for other in range(axes)) for axis in range(axes)]
 
 
-def _ends(step: Step, box: Box | None) -> tuple[At, At]:
+def _ends(step: Step, box: Box | None) -> tuple[Slices, Slices]:
     """The voxels that steps start from, and those they lead to."""
     if box is None:
         start = [slice(max(0, -s), -s if s > 0 else None) for s in step]
@@ -49,7 +49,7 @@ def _ends(step: Step, box: Box | None) -> tuple[At, At]:
     return (*everything, *start), (*everything, *stop)
 
 
-def _difference(y: Map, here: At, there: At) -> Map:
+def _difference(y: Map, here: Slices, there: Slices) -> Map:
     return y[there] - y[here]
 
 
@@ -57,11 +57,11 @@ class _Difference(Function):
     """Its gradient is gathered in one map; two slices would make two."""
 
     @staticmethod
-    def forward(y: Tensor, here: At, there: At) -> Tensor:
+    def forward(y: Tensor, here: Slices, there: Slices) -> Tensor:
         return _difference(y, here, there)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, At, At], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Slices, Slices], output: Tensor) -> None:
         y, ctx.here, ctx.there = inputs
         ctx.shape = y.shape
 

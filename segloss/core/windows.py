@@ -16,7 +16,6 @@ from segloss.core.inputs import sum_dtype
 Map = Float[Tensor, "B C *S"]
 Channels = Float[Tensor, "K *S"]
 Windows = Float[Tensor, "K D N"]
-At = tuple[slice, slice]
 
 
 def window_mean(x: Map, size: int) -> Map:
@@ -113,7 +112,7 @@ class _Scatter(Function):
         return gradient, None, None
 
 
-def _slabs(x: Channels, size: int) -> Iterator[tuple[At, torch.Size]]:
+def _slabs(x: Channels, size: int) -> Iterator[tuple[tuple[slice, slice], torch.Size]]:
     """Some whole maps or some rows of one, as many as fit a cache with their windows, and the number of windows."""
     inner = torch.Size(n - size + 1 for n in x.shape[1:])
     width = 2 * size ** (x.ndim - 1)
