@@ -121,28 +121,32 @@ def pair_gradient(
             pair.look()
         elif per_ce is not None and not how.joint:
             torch.neg(pair.error, out=pair.q).expm1_().neg_()
-        slope = pair.free.zero_()
+        slope = None
         if of_losses is not None and per_ce is None:
-            slope = weighted(pair.of_truth(at.each(of_losses), slope), weights)
+            slope = weighted(pair.of_truth(at.each(of_losses), pair.free), weights)
         elif of_losses is not None and per_ce is not None:
             factor = per_ce(pair.q, pair.cross_entropy_() if room is None else pair.error)
             falls = pair.of_truth(at.each(of_losses)).mul_(factor)
             slope = weighted(falls.sum(1, keepdim=True) if how.joint and falls.shape[1] > 1 else falls, weights)
+        if of_log_p is not None:
+            fall = torch.sub(pair.foreground, pair.background).mul_(at.of(of_log_p))
+            slope = fall if slope is None else slope.add_(fall)
+        *first, last = at.of(gradient).tensor_split(2, 1) if how.joint else (at.of(gradient),)
         if of_missed is not None:
-            right = torch.sub(1, pair.q, out=pair.error)
             of_q = pair.of_truth(at.each(of_missed))
             if of_squares is not None:
                 rise, *linear = (pair.of_truth(at.each(it)) for it in of_squares)
                 of_q += weighted(sum(linear, rise.mul_(pair.q)), weights)
             for f, price in zip(how.terms, of_terms, strict=True):
                 of_term = derivative(f, pair.q, 0).mul_(pair.of_truth(at.each(price).flip(2) * sign))
-                of_term -= derivative(f, right, 1).mul_(pair.of_truth(at.each(price) * sign))
+                of_term -= derivative(f, pair.right_(), 1).mul_(pair.of_truth(at.each(price) * sign))
                 of_q += weighted(of_term, weights)
-            slope.addcmul_(of_q, right)
-        if of_log_p is not None:
-            slope.addcmul_(torch.sub(pair.foreground, pair.background), at.of(of_log_p))
-        *first, last = at.of(gradient).tensor_split(2, 1) if how.joint else (at.of(gradient),)
-        torch.mul(slope, pair.q, out=last)
+            if slope is None:
+                torch.ops.aten.sigmoid_backward.grad_input(of_q, pair.q, grad_input=last)
+            else:
+                slope.addcmul_(of_q, pair.right_())
+        if slope is not None:
+            torch.mul(slope, pair.q, out=last)
         for it in first:
             torch.neg(last, out=it)
     return gradient
@@ -225,6 +229,10 @@ class _Pair:
     def cross_entropy_(self) -> Shaped[Tensor, "B K N"]:
         """The cross-entropy of every voxel, written over `error`."""
         return torch.ops.aten.softplus.out(self.error, out=self.error)
+
+    def right_(self) -> Shaped[Tensor, "B K N"]:
+        """The probability of the right one, written over `error`."""
+        return torch.sub(1, self.q, out=self.error)
 
     def by_truth(self, x: Shaped[Tensor, "B K N"]) -> ByChoice:
         """The sums over the voxels of each truth; of two classes K may be any number."""
