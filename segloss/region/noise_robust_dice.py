@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from segloss.core import (
+    SQUARES,
     Absent,
     Activation,
     ClassWeight,
@@ -70,7 +71,6 @@ def noise_robust_dice_loss(
     not_negative(smooth=smooth)
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma must be from 1 to 2, got {gamma}")
-    n = 2 if squared else 1
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
 
     def slope(p: Tensor, g: Tensor | int) -> Tensor:
@@ -78,10 +78,9 @@ def noise_robust_dice_loss(
         return error.clamp(min=1e-24) ** (gamma - 1) * (gamma * sign)
 
     error = Term(lambda p, g: power(_error(p, g)[0], gamma), slope)
-    size = Term(lambda p, g: p**n + g**n, lambda p, g: n * p ** (n - 1))
-    e = evidence(logits, target, *how, terms=(error, size))
-    error, size = e.terms
-    return over_classes(ratio(error, size + smooth, empty=0.0), e)
+    e = evidence(logits, target, *how, terms=(error, SQUARES) if squared else (error,))
+    size = e.terms[1] if squared else e.p + e.g
+    return over_classes(ratio(e.terms[0], size + smooth, empty=0.0), e)
 
 
 def _error(p: Tensor, g: Tensor | int) -> tuple[Tensor, Tensor | int]:
