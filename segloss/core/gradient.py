@@ -95,25 +95,25 @@ def _slopes(
     """The slopes of the priced sums, with respect to p of every class, and to log p of what only the true one has."""
     slope, of_tp = price[:, 0], price[:, 1]
     _, of_squares, of_terms, of_cost = price.split(how.kinds, 1)
-    if how.terms:
-        p_or_wrong, g_or_no = (p, g) if g.is_floating_point() else (p.scatter(1, g, 0), 0)
-        slope = _add_terms(slope, p_or_wrong, g_or_no, how, weights, of_terms)
-    if how.cost is not None:
-        slope = slope + _of_cost(how.cost, g, p, of_cost[:, 0])
     if hit is not None:
-        right = hit.sum(1, keepdim=True) if how.squares else None
+        slope = _add_terms(slope, p, g, how, weights, of_terms)
         gain = torch.bmm(of_tp.mT, hit)
     else:
         right = p.gather(1, g)
-        rise = of_tp.expand_as(p).gather(1, g)
+        if how.terms:
+            slope = _add_terms(slope, p.scatter(1, g, 0), 0, how, weights, of_terms)
+        rise = of_truth(of_tp.mT, g, True)
         for f, v in zip(how.terms, of_terms.unbind(1), strict=True):
-            of_term = derivative(f, right, 1) - derivative(f, right.new_zeros(()), 0)
-            rise += weighted(of_term * v.expand_as(p).gather(1, g), weights)
-        gain = rise.mul_(right)
-    if right is not None and how.squares:
+            gained = derivative(f, right, 1) - derivative(f, right.new_zeros(()), 0)
+            rise = rise + weighted(gained * of_truth(v.mT, g, True), weights)
+        gain = rise * right
+    if how.squares:
+        right = p.gather(1, g) if hit is None else hit.sum(1, keepdim=True)
         of_others, of_true = exclusive_slopes(p, right, g, weights, of_squares)
         slope = of_others.add_(slope)
         gain.addcmul_(of_true, right)
+    if how.cost is not None:
+        slope = slope + _of_cost(how.cost, g, p, of_cost[:, 0])
     return slope, gain
 
 

@@ -110,7 +110,7 @@ def excluded_log(smooth: float) -> Term:
     """The logarithm of what a class is given where it is excluded."""
 
     def log(p: Tensor) -> Tensor:
-        return p.log1p() if smooth == 1 else (p + smooth).log()
+        return p.log1p() if smooth == 1 else (p + smooth).log()  # which takes twice as long
 
     return Term(lambda p, g: (1 - g) * log(p), lambda p, g: (1 - g) / (p + smooth))
 

@@ -16,27 +16,29 @@ def sums_in(
 ) -> Float[Tensor, "B K C"]:
     """The sums of `class_sums` over the voxels, and of squares if asked for; `hit` is p g, if that is at hand."""
 
-    if g.is_floating_point():
+    spread_out = g.is_floating_point()
+    if spread_out:
         sums = [_total(p), _total(p * g if hit is None else hit), _total(g)]
-        of_cost = [] if how.cost is None else [_total((how.cost.to(p.dtype) @ p).mul_(g))]
     else:
         there = kept(torch.ones_like(g, dtype=p.dtype), valid)
         sums = [_total(p), *by_truth(torch.cat([p.gather(1, g), there], 1), g, True, p.shape[1]).unbind(1)]
-        costs = [] if how.cost is None else [(prices(how.cost, g, p) * p).sum(1, keepdim=True)]
-        of_cost = [by_truth(it, g, True, p.shape[1])[:, 0] for it in costs]
     if how.squares:
         sums += square_sums(p, g, valid, how, weights, hit)
-    for f in how.terms if g.is_floating_point() else ():
-        sums.append(_total(weighted(kept(f.value(p, g), valid), weights)))
-    if how.terms and not g.is_floating_point():
+    if how.terms and spread_out:
+        sums += [_total(weighted(kept(f.value(p, g), valid), weights)) for f in how.terms]
+    elif how.terms:
         sums += _by_index(p, g, valid, how, weights)
-    return torch.stack(sums + of_cost, 1)
+    if how.cost is not None and spread_out:
+        sums.append(_total((how.cost.to(p.dtype) @ p).mul_(g)))
+    elif how.cost is not None:
+        sums.append(by_truth((prices(how.cost, g, p) * p).sum(1, keepdim=True), g, True, p.shape[1])[:, 0])
+    return torch.stack(sums, 1)
 
 
 def _by_index(
     p: Block, g: Tensor, valid: Tensor | None, how: How, weights: Tensor | None
 ) -> list[Float[Tensor, "B C"]]:
-    """The sums of terms, as if no class were true, and what the true one adds."""
+    """The sums of terms over what is wrong, of which the true class has none, and what the true one adds."""
     wrong, right = p.scatter(1, g, 0), p.gather(1, g)
     gains = [f.value(right, 1) - f.value(right.new_zeros(()), 0) for f in how.terms]
     added = by_truth(weighted(kept(torch.cat(gains, 1), valid), weights), g, True, p.shape[1])

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept, put
-from segloss.core.inputs import ResolvedActivation
+from segloss.core.inputs import ResolvedActivation, short_labels
 from segloss.core.pointwise import power
 
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
@@ -139,8 +139,8 @@ def truth(
         return kept(labels.long(), valid)
     if how.dense or p.shape[1] == 1:
         return kept(put(labels, p.dtype, space), valid, in_place=space is not None)
-    if labels.device.type == "cpu" and p.shape[1] < 256:
-        labels = labels.to(torch.uint8)  # their range is checked, and short integers compare faster
+    if labels.device.type == "cpu":
+        labels = short_labels(labels, p.shape[1])
     index = torch.arange(p.shape[1], dtype=labels.dtype, device=labels.device).view(1, -1, 1)
     if known is not None:
         index = index * known.unsqueeze(2)

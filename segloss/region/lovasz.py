@@ -83,7 +83,9 @@ def lovasz_softmax_loss(
     check_reduction(reduction)
     one_of("absent", absent, ("skip", "penalise"))
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    x, classes = _short(x), class_range(logits, include_background)
+    if not x.dense:
+        x = replace(x, labels=short_labels(x.labels, logits.shape[1]))
+    classes = class_range(logits, include_background)
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
     present = torch.zeros(1 if batch else len(logits), len(classes), dtype=torch.bool, device=logits.device)
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
@@ -254,12 +256,6 @@ class _Extension:
         inter[:, :1] = torch.where(size == 0, 1, inter[:, :1])
         self.jump.scatter_(1, self.order, inter)
         return torch.mul(self.error, self.jump, out=inter).sum(1).to(sum_dtype(inter.device))
-
-
-def _short(x: Inputs) -> Inputs:
-    """The same with short labels."""
-    classes = x.logits.shape[1]
-    return x if x.dense or classes == 1 else replace(x, labels=short_labels(x.labels, classes))
 
 
 def _truth(x: Inputs, images: slice, classes: slice) -> Bool[Tensor, "B K N"]:

@@ -1,7 +1,5 @@
 """Dice loss between mean absolute error and squared Dice, robust to noisy labels."""
 
-from torch import Tensor
-
 from segloss.core import (
     SQUARES,
     Absent,
@@ -72,19 +70,10 @@ def noise_robust_dice_loss(
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma must be from 1 to 2, got {gamma}")
     how = activation, include_background, weight, absent, ignore_index, mask, batch, group, reduction
-
-    def slope(p: Tensor, g: Tensor | int) -> Tensor:
-        error, sign = _error(p, g)
-        return error.clamp(min=1e-24) ** (gamma - 1) * (gamma * sign)
-
-    error = Term(lambda p, g: power(_error(p, g)[0], gamma), slope)
+    error = Term(
+        lambda p, g: power((p - g).abs(), gamma),
+        lambda p, g: gamma * (p - g).abs().clamp(min=1e-24) ** (gamma - 1) * (p - g).sign(),  # roots of 0 take long
+    )
     e = evidence(logits, target, *how, terms=(error, SQUARES) if squared else (error,))
     size = e.terms[1] if squared else e.p + e.g
     return over_classes(ratio(e.terms[0], size + smooth, empty=0.0), e)
-
-
-def _error(p: Tensor, g: Tensor | int) -> tuple[Tensor, Tensor | int]:
-    """How far p is from the truth, and on which side."""
-    if isinstance(g, Tensor):
-        return (p - g).abs(), (p - g).sign()
-    return (1 - p, -1) if g else (p, 1)
