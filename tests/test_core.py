@@ -27,7 +27,11 @@ from segloss.core.squares import squares_of
 from segloss.core.sums import class_sums, voxel_sums
 from segloss.core.truth import SQUARES, Term, focused
 
-TERMS = (Term(lambda p, g: (p - g) ** 2), Term(lambda p, g: p**3 * g + p, lambda p, g: 3 * p**2 * g + 1))
+TERMS = (
+    Term(lambda p, g: (p - g) ** 2),
+    Term(lambda p, g: p**3 * g + (1 + p) ** 4, lambda p, g: 3 * p**2 * g + 4 * (1 + p) ** 3),
+    Term(lambda p, g: p**2 * (1 - g), lambda p, g: 2 * p * (1 - g)),
+)
 SQUARED = (SQUARES, Term(lambda p, g: g * (1 - p) ** 2 + 3 * g), Term(lambda p, g: (p * (1 - g)) ** 2 - p))
 BLOCKED = list(itertools.product((1, 3, 50), (1, 4, 300), (1, 64, 5000)))
 SHAPES = [(1, 35, 3, 4), (2, 1, 7), (3, 2, 5, 6), (2, 3, 4, 5), (1, 6, 3, 4, 5)]
@@ -100,7 +104,8 @@ def test_evidence_is_the_definition(shape, activation, dense, masked):
 @pytest.mark.parametrize("dense", [False, True], ids=["labels", "dense"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("joint", [False, True], ids=["alone", "with a loss"])
-def test_terms_that_are_squares_are_the_definition(shape, activation, dense, weighted, joint):
+@pytest.mark.parametrize("terms", [TERMS, SQUARED], ids=["terms", "squares"])
+def test_terms_of_hard_labels_are_the_definition(shape, activation, dense, weighted, joint, terms):
     if activation == "softmax" and shape[1] == 1:
         activation = "sigmoid"
     logits, target = sample(shape, dense=dense)
@@ -110,10 +115,10 @@ def test_terms_that_are_squares_are_the_definition(shape, activation, dense, wei
     x = logits.sigmoid() if activation == "none" else logits
     inputs = prepare(x, target, activation=activation, mask=mask)
     voxel = focused(1.5) if joint and not (dense and activation == "softmax") else None
-    ours = class_sums(inputs, SQUARED, weights=weights, voxel=voxel)[0][:, 3:]
+    ours = class_sums(inputs, terms, weights=weights, voxel=voxel)[0][:, 3:]
     p = {"softmax": logits.softmax(1), "sigmoid": logits.sigmoid(), "none": x}[activation].flatten(2)
     g = target.flatten(2) if dense else true_mask(prepare(x, target, activation=activation))
-    maps = [f.value(p, g.double()) * mask.flatten(2) for f in SQUARED]
+    maps = [f.value(p, g.double()) * mask.flatten(2) for f in terms]
     theirs = torch.stack([(m if weights is None else m * weights).sum(2) for m in maps], 1)
     torch.testing.assert_close(ours, theirs)
     same_gradient(ours, theirs, logits)
@@ -135,9 +140,11 @@ def test_terms_are_exact_where_the_truth_is_sure(classes):
     target = torch.randint(classes, (2, 200))
     one_hot = torch.nn.functional.one_hot(target, classes).movedim(-1, 1)
     logits = (torch.randn(2, classes, 200) + 10 * one_hot).requires_grad_()
-    found = [segloss.combo_loss(x, target, alpha=1.0) for x in (logits, logits.double())]
-    ours, theirs = (torch.autograd.grad(it, logits)[0] for it in found)
-    torch.testing.assert_close(found[0], found[1].float(), rtol=1e-4, atol=0)
+    p = logits.double().softmax(1)
+    expected = -torch.where(one_hot > 0, p, 1 - p).log().mean() / 2
+    found = segloss.combo_loss(logits, target, alpha=1.0)
+    ours, theirs = (torch.autograd.grad(it, logits)[0] for it in (found, expected))
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=0)
     assert (ours - theirs).norm() < 1e-3 * theirs.norm()
 
 

@@ -67,6 +67,15 @@ def test_a_tilt_goes_from_the_smallest_to_the_largest_class():
         torch.testing.assert_close(value.detach(), expected, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("t", [-2.0, 2.0])
+def test_a_tilt_of_losses_that_are_large_is_between_them(t):
+    """Ignored voxels, whose loss is 0, do not set the largest exponent."""
+    logits, target = torch.tensor([[[-300.0, -400.0, 5.0]]]), torch.tensor([[1, 1, 255]])
+    value = segloss.tilted_cross_entropy_loss(logits, target, t=t, level="voxel", ignore_index=255)
+    expected = (400 if t > 0 else 300) - math.log(2) / t
+    torch.testing.assert_close(value, torch.tensor(expected))
+
+
 @pytest.mark.parametrize("k", [1e-9, 0.1, 0.37, 0.5, 0.999])
 def test_top_k_of_voxels_left_by_a_mask_is_that_of_the_others_alone(inputs, k):
     logits, target = inputs
