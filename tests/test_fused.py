@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from segloss.core import sums
+from segloss.core.compiled import compiled
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, VoxelLoss, focused, together
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="triton has wheels for Linux")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(2, 3, 1100), (1, 19, 257), (1, 2, 70), (1, 70, 33)]
 CHANNELS = [(2, 3, 4200), (2, 1, 1100)]
+LABELS = torch.zeros(1, 1, 4, dtype=torch.long)
 UNKNOWN = VoxelLoss(lambda q, ce: q)
 ALONE = How("softmax", False, True, sums=False, likelihood=True)
 WANTED = {
@@ -107,13 +109,19 @@ def test_kernels_of_channels_give_what_blocks_give(kernels, wanted, indices, sha
     agree(kernels, how, logits, labels, valid)
 
 
+@pytest.fixture(autouse=True)
+def _blocks(monkeypatch):
+    """Where no kernels are asked for by name, the pass goes by blocks."""
+    monkeypatch.setattr(sums, "compiled", lambda name: None)
+
+
 def agree(kernels, how, logits, labels, valid):
     if how.voxel is not None:
         how = replace(how, weights=torch.rand(logits.shape[0], 1, logits.shape[2]))
     leaf = logits.clone().requires_grad_()
     theirs = sums._Pass.apply(leaf, labels, valid, how, None)
     on_device = replace(how, **{name: there(getattr(how, name)) for name in ("weights", "lowered", "known", "cost")})
-    assert kernels.takes(logits, on_device)
+    assert kernels.takes(logits, labels, on_device)
     room = kernels.room_for(there(logits), on_device)
     ours = kernels.fused_pass(*map(there, (logits, labels, valid)), on_device, room)
     for one, other in zip(ours, theirs, strict=True):
@@ -144,23 +152,22 @@ def test_logits_may_lie_in_any_order(kernels):
 
 def test_a_pass_is_of_the_kernels_only_where_they_can_run(kernels, monkeypatch):
     logits, plain = torch.zeros(1, 3, 4), WANTED["sums"]
-    assert sums.kernels_for(logits, plain) is None
-    monkeypatch.setattr(sums, "_kernels", lambda device: kernels)
-    assert sums.kernels_for(logits, plain) is kernels
+    assert sums.kernels_for(logits, LABELS, plain) is None
+    monkeypatch.setattr(sums, "compiled", lambda name: kernels)
+    assert sums.kernels_for(logits, LABELS, plain) is kernels
     each = EACH["sums"]
     for how in (replace(each, cost=logits), replace(plain, terms=(SQUARES,)), replace(each, voxel=UNKNOWN)):
-        assert sums.kernels_for(logits, how) is None
-    assert sums.kernels_for(logits, replace(CLASSES_APART["sums"], voxel=CROSS_ENTROPY)) is None
-    assert sums.kernels_for(logits.double(), plain) is None
-    assert sums.kernels_for(torch.zeros(1, 2000, 1), plain) is None
+        assert sums.kernels_for(logits, LABELS, how) is None
+    assert sums.kernels_for(logits, LABELS, replace(CLASSES_APART["sums"], voxel=CROSS_ENTROPY)) is None
+    assert sums.kernels_for(logits.double(), LABELS, plain) is None
+    assert sums.kernels_for(torch.zeros(1, 2000, 1), LABELS, plain) is None
 
 
 def test_blocks_do_where_kernels_cannot_be_made(monkeypatch):
-    find = sums._kernels.__wrapped__
-    assert find(torch.device("cpu")) is None
-
-    def absent(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(sums.importlib, "import_module", absent)
-    assert find(torch.device("cuda")) is None
+    compiled.cache_clear()
+    for name in ("fused", "native_pass", "native_lovasz"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, f"segloss.core.{name}", None)  # as if it could not be imported
+            assert compiled(name) is None
+    compiled.cache_clear()
+    assert sums.kernels_for(torch.zeros(1, 3, 4, device="meta"), LABELS, WANTED["sums"]) is None

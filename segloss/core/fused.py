@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segloss.core import kernels
 from segloss.core.blocks import Block, kept, weighted
+from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.inputs import sum_dtype
 from segloss.core.likelihood import ByTruth, LogP
 from segloss.core.truth import How, VoxelLoss
@@ -21,7 +22,7 @@ CLASSES, ROWS, VALUES = 1024, 2**16, 2**31
 """More classes, more rows, or more values of an image, the kernels do not take."""
 
 
-def takes(logits: Block, how: How) -> bool:
+def takes(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of the kernels."""
     images, classes, voxels = logits.shape
     if logits.dtype == torch.float64 or how.terms:
@@ -34,8 +35,9 @@ def takes(logits: Block, how: How) -> bool:
     return how.activation == "sigmoid" and plain and known and images * classes < ROWS and voxels < VALUES
 
 
-def try_out(device: torch.device) -> None:
+def try_out() -> None:
     """Run once, which fails where kernels cannot be compiled."""
+    device = torch.device("cuda")
     logits, labels = torch.zeros(1, 2, 1, device=device), torch.zeros(1, 1, 1, dtype=torch.long, device=device)
     fused_gradient(
         logits, labels, None, How("softmax", False, True), None, torch.zeros(1, 3, 2, device=device), None, None
@@ -70,9 +72,7 @@ def fused_pass(
     if how.likelihood and log_p is room and log_p is not None:
         log_p = log_p.clone()
     if sums is not None:
-        wrong, missed, size, *rest = sums.sum(1, dtype=dtype).unbind(1)
-        hit = size - missed
-        sums = torch.stack([wrong + hit, hit, size, *rest], 1)
+        sums = sums_of_errors(sums.sum(1, dtype=dtype))
     return sums, log_p if how.likelihood else None, losses
 
 
@@ -99,16 +99,7 @@ def fused_gradient(
         fall = weighted(fall.sum(1, keepdim=True) if fall.shape[1] > 1 else fall, how.weights)
         rise = fall.neg_() if rise is None else rise - fall
         of_losses = None
-    price = None
-    if of_sums is not None:
-        of_p, of_hit, _, *rest = of_sums.unbind(1)
-        prices = [of_p, of_p + of_hit]
-        if how.squares:
-            (*linear, of_wrong2, of_missed2), rest = rest[: how.kinds[1]], rest[how.kinds[1] :]
-            prices += 2 * of_wrong2, -2 * of_missed2
-            if linear:
-                prices += linear[0], -linear[1]
-        price = torch.stack(prices + rest, 1)
+    price = None if of_sums is None else prices_of_errors(of_sums, how)
     priced = (None if it is None else it.float().contiguous() for it in (price, of_losses, rise))
     gradient = torch.empty_like(logits)
     run = kernels.softmax_gradient if how.activation == "softmax" else kernels.sigmoid_gradient

@@ -227,7 +227,7 @@ def softmax_gradient(
     """
     program, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     index = tl.arange(0, CLASSES)
-    KINDS: tl.constexpr = 2 + SQUARES * (4 if WEIGHTED else 2)
+    KINDS: tl.constexpr = 2 + SQUARES * 4
     first = image * (KINDS + COST)
     if SUMS:
         of_wrong = _of_class(price, first, classes, CLASSES)
@@ -397,7 +397,7 @@ def sigmoid_gradient(
     """The gradient with respect to the logits of a channel."""
     program, row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     image, channel = row // classes, row % classes
-    KINDS: tl.constexpr = 2 + SQUARES * (4 if WEIGHTED else 2)
+    KINDS: tl.constexpr = 2 + SQUARES * 4
     prices = price + image * KINDS * classes + channel
     for tile in range(TILES):
         voxel = (program * TILES + tile) * VOXELS + tl.arange(0, VOXELS)

@@ -34,8 +34,8 @@ def pair_pass(
     choices = 1 if how.joint else logits.shape[1]
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3  # those of wrong p are of the other truth
     kinds = 2 + of_squares + len(how.terms)
-    totals = logits.new_zeros(kinds, logits.shape[0], choices, 2, dtype=sum_dtype(logits.device))
-    size, missed, *terms = totals.unbind()
+    totals = logits.new_zeros(logits.shape[0], kinds, choices, 2, dtype=sum_dtype(logits.device))
+    size, missed, *terms = totals.unbind(1)
     squares, terms = terms[:of_squares], terms[of_squares:]
     number = how.voxel.losses if how.voxel is not None and how.joint else choices
     losses = totals.new_zeros(logits.shape[0], number, 2)
@@ -63,24 +63,49 @@ def pair_pass(
                 torch.neg(kept(ce, pair.valid), out=at.of(log_p))
             if room is not None and how.slope is not None and _only_losses(how):
                 pair.q.mul_(how.slope(pair.q, ce))
-    sums = None
-    if how.sums:
-        hit = size - missed
-        every = [hit + missed.flip(2), hit, size]
+    sums = sums_of(totals, how) if how.sums else None
+    return sums, log_p, None if how.voxel is None else losses if how.joint else losses.flip(2).transpose(1, 2)
+
+
+def sums_of(totals: Float[Tensor, "B T K 2"], how: How) -> Float[Tensor, "B S C"]:
+    """The sums of `class_sums`, of those of 1, q, q**2 and, weighted, q and 1, and of terms, by truth."""
+    of_squares = 0 if not how.squares else 1 if how.weights is None else 3
+    size, missed, *rest = totals.unbind(1)
+    hit = size - missed
+    every = [hit + missed.flip(2), hit, size]
+    if how.squares:
+        missed2, *linear = rest[:of_squares]
+        if linear:
+            every += linear[0].flip(2), *linear
+        every += missed2.flip(2), missed2
+    every += rest[of_squares:]
+    if how.cost is not None:
+        right, wrong = how.cost.diag(), how.cost.flip(1).diag()
+        every.append(right * hit + wrong * missed)
+    return torch.stack([it[:, 0] if how.joint else it[..., 1] for it in every], 1)
+
+
+def prices_of(
+    of_sums: Float[Tensor, "B S C"] | None, of_losses: ByTruth | None, how: How, dtype: torch.dtype
+) -> tuple[ByChoice | None, list[ByChoice], list[ByChoice], ByChoice | None]:
+    """The slopes, by truth, of q; weighted, of q with a factor q and without; of terms; and of losses."""
+    of_missed, of_squares, of_terms = None, [], []
+    if of_sums is not None:
+        of_sums = of_sums.to(dtype)
+        of_sums = of_sums.unsqueeze(2) if how.joint else F.pad(of_sums.unsqueeze(3), (1, 0))
+        of_p, of_tp, _, *of_terms = of_sums.unbind(1)
+        of_missed = of_p.flip(2) - of_p - of_tp
         if how.squares:
-            missed2, *linear = squares
+            (*linear, of_wrong2, of_missed2), of_terms = of_terms[: how.kinds[1]], of_terms[how.kinds[1] :]
+            of_squares = [2 * (of_missed2 + of_wrong2.flip(2))]
             if linear:
-                every += linear[0].flip(2), *linear
-            every += missed2.flip(2), missed2
-        every += terms
+                of_squares.append(linear[1] + linear[0].flip(2))
         if how.cost is not None:
-            right, wrong = how.cost.diag(), how.cost.flip(1).diag()
-            every.append(right * hit + wrong * missed)
-        sums = torch.stack([it[:, 0] if how.joint else it[..., 1] for it in every], 1)
-    by_truth = None
-    if how.voxel is not None:
-        by_truth = losses if how.joint else losses.flip(2).transpose(1, 2)
-    return sums, log_p, by_truth
+            of_missed = of_missed + of_terms.pop() * (how.cost.flip(1).diag() - how.cost.diag()).to(dtype)
+    if of_losses is not None:
+        of_losses = of_losses.to(dtype)
+        of_losses = of_losses if how.joint else of_losses.transpose(1, 2).flip(2)
+    return of_missed, of_squares, of_terms, of_losses
 
 
 def pair_gradient(
@@ -97,23 +122,11 @@ def pair_gradient(
     dtype = compute_dtype(logits.dtype)
     gradient = torch.empty_like(logits) if room is None else room
     sign = 1 - 2 * torch.arange(2, dtype=dtype, device=logits.device)
-    of_missed, of_squares, of_terms = None, None, ()
-    if of_sums is not None:
-        of_sums = of_sums.to(dtype)
-        of_sums = of_sums.unsqueeze(2) if how.joint else F.pad(of_sums.unsqueeze(3), (1, 0))
-        of_p, of_tp, _, *of_terms = of_sums.unbind(1)
-        of_missed = of_p.flip(2) - of_p - of_tp
-        if how.squares:
-            (*linear, of_wrong2, of_missed2), of_terms = of_terms[: how.kinds[1]], of_terms[how.kinds[1] :]
-            of_squares = [2 * sign * (of_missed2 + of_wrong2.flip(2))]
-            if linear:
-                of_squares.append(sign * (linear[1] + linear[0].flip(2)))
-        if how.cost is not None:
-            of_missed = of_missed + of_terms.pop() * (how.cost.flip(1).diag() - how.cost.diag()).to(dtype)
-        of_missed = of_missed * sign
+    of_missed, of_squares, of_terms, of_losses = prices_of(of_sums, of_losses, how, dtype)
+    if of_missed is not None:
+        of_missed, of_squares = of_missed * sign, [it * sign for it in of_squares]
     if of_losses is not None:
-        of_losses = of_losses.to(dtype)
-        of_losses = (of_losses if how.joint else of_losses.transpose(1, 2).flip(2)) * sign
+        of_losses = of_losses * sign
     per_ce = None if room is not None and _only_losses(how) else how.slope
     for at, pair in _pairs(logits, labels, valid, how, room):
         weights = part(how.weights, at)
@@ -134,7 +147,7 @@ def pair_gradient(
         *first, last = at.of(gradient).tensor_split(2, 1) if how.joint else (at.of(gradient),)
         if of_missed is not None:
             of_q = pair.of_truth(at.each(of_missed))
-            if of_squares is not None:
+            if of_squares:
                 rise, *linear = (pair.of_truth(at.each(it)) for it in of_squares)
                 of_q += weighted(sum(linear, rise.mul_(pair.q)), weights)
             for f, price in zip(how.terms, of_terms, strict=True):

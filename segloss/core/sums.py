@@ -5,11 +5,9 @@ block, so that nothing else of the size of the logits is needed, and class indic
 of the image.
 """
 
-import importlib
 import inspect
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, cores_for, each, kept, part, predicted, put, weighted
+from segloss.core.compiled import compiled
 from segloss.core.gradient import gradient_of
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, log_p_alone, log_p_of, true_p
@@ -141,30 +140,18 @@ def _room(x: Inputs, how: How) -> Block | None:
     Not where the logits are of a shorter type than p, nor where a pass needs no p.
     """
     wanted = torch.is_grad_enabled() and x.logits.requires_grad and how.activation != "none"
-    if wanted and (kernels := kernels_for(x.logits, how)):
+    if wanted and (kernels := kernels_for(x.logits, x.labels, how)):
         return kernels.room_for(x.logits, how)
     several = how.sums or (how.voxel is not None and how.joint)
     fits = x.logits.dtype == compute_dtype(x.logits.dtype) and (several or is_pair(x.logits, x.labels, how))
     return torch.empty_like(x.logits) if wanted and fits else None
 
 
-def kernels_for(logits: Block, how: How) -> ModuleType | None:
-    """The kernels of a GPU, if this pass is one of theirs."""
-    kernels = _kernels(logits.device)
-    return kernels if kernels and kernels.takes(logits, how) else None
-
-
-@cache
-def _kernels(device: torch.device) -> ModuleType | None:
-    """None where there is no GPU, no triton, or no compiler for it."""
-    if device.type != "cuda":
-        return None
-    try:
-        kernels = importlib.import_module("segloss.core.fused")
-        kernels.try_out(device)
-    except Exception:  # whatever triton says of a GPU or a compiler, the blocks do without
-        return None
-    return kernels
+def kernels_for(logits: Block, labels: Tensor, how: How) -> ModuleType | None:
+    """The kernels of this device, if this pass is one of theirs."""
+    name = {"cpu": "native_pass", "cuda": "fused"}.get(logits.device.type)
+    kernels = None if name is None else compiled(name)
+    return kernels if kernels and kernels.takes(logits, labels, how) else None
 
 
 def _plain(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Tensor | None, ...]:
@@ -191,7 +178,7 @@ class _Pass(Function):
     def forward(
         logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None
     ) -> tuple[Tensor | None, ...]:
-        if kernels := kernels_for(logits, how):
+        if kernels := kernels_for(logits, labels, how):
             return kernels.fused_pass(logits, labels, valid, how, room)
         if is_pair(logits, labels, how):
             return pair_pass(logits, labels, valid, how, room)
@@ -252,7 +239,7 @@ class _Pass(Function):
             prices = tuple(None if price is None else price * how.scale for price in prices)
         with _full_precision(logits):
             room, ctx.room = ctx.room, None
-            if kernels := kernels_for(logits, how):
+            if kernels := kernels_for(logits, labels, how):
                 write = kernels.fused_gradient
             else:
                 write = pair_gradient if is_pair(logits, labels, how) else gradient_of

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -30,6 +31,7 @@ from segloss.core import (
     sum_dtype,
 )
 from segloss.core.blocks import OF_BYTES, SIZE, kept, put
+from segloss.core.compiled import compiled
 
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
@@ -89,10 +91,16 @@ def lovasz_softmax_loss(
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
     present = torch.zeros(1 if batch else len(logits), len(classes), dtype=torch.bool, device=logits.device)
     of_two = x.activation == "softmax" and not x.dense and logits.shape[1] == 2
+    one_order = of_two and len(classes) == 2  # each is wrong by as much as the other
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
-        loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         p[:, : classes.start] = 0
+        if native := _native(p):
+            least = 0 if x.activation == "none" else 1  # the activation has no slope where an error is 0
+            how = {"batch": batch, "hinge": False, "skip": absent == "skip", "least": least, "of_two": one_order}
+            loss, present[:] = native.extensions(p, x.labels, x.valid, classes, **how)
+            return loss
+        loss = torch.zeros(present.shape, dtype=sum_dtype(p.device), device=p.device)
         work, order = _Extension(p, batch), None
         for at, here in work.groups(classes, 1 if of_two else len(classes)):
             truth = _truth(x, *at)
@@ -102,8 +110,7 @@ def lovasz_softmax_loss(
                 continue
             put(truth, p.dtype, work.of_images(work.error)).sub_(p[at]).abs_()
             work.sort(truth, order)
-            one_order = of_two and at[1].stop < classes.stop  # each is wrong by as much as the other
-            order = work.order if one_order else None
+            order = work.order if one_order and at[1].start == 0 else None
             loss[here] = work.value().view(loss[here].shape)
             sign = put(truth, p.dtype, work.of_images(work.inter)).mul_(-2).add_(1)
             torch.mul(sign, work.of_images(work.jump), out=p[at])
@@ -153,6 +160,8 @@ def lovasz_hinge_loss(
     """
     check_reduction(reduction)
     x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
+    if not x.dense:
+        x = replace(x, labels=short_labels(x.labels, 2))
     if logits.shape[1] > 1 and not x.dense:
         raise ValueError(
             f"target must be boolean (B, C, *S) where logits have {logits.shape[1]} channels: "
@@ -160,10 +169,14 @@ def lovasz_hinge_loss(
         )
 
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
+        every = range(scores.shape[1])
+        if native := _native(scores):
+            how = {"batch": batch, "hinge": True, "skip": False, "least": 1, "of_two": False}
+            return native.extensions(scores, x.labels, x.valid, every, **how)[0]
         shape = 1 if batch else len(scores), scores.shape[1]
         loss = torch.zeros(shape, dtype=sum_dtype(scores.device), device=scores.device)
         work = _Extension(scores, batch)
-        for at, here in work.groups(range(scores.shape[1]), scores.shape[1]):
+        for at, here in work.groups(every, len(every)):
             truth = _truth(x, *at)
             valid = None if x.valid is None else x.valid[at[0]]
             sign = 2 * put(truth, scores.dtype, None) - 1
@@ -177,6 +190,12 @@ def lovasz_hinge_loss(
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
+
+
+def _native(p: Float[Tensor, "B C N"]) -> ModuleType | None:
+    """What finds the extensions in loops of the CPU, where it can."""
+    fits = can_look_at(p) and p.dtype == torch.float32 and 0 < p.numel() < 2**31
+    return compiled("native_lovasz") if fits else None
 
 
 class _Extension:

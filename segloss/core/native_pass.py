@@ -1,0 +1,170 @@
+"""The pass over the logits by the loops that numba compiles for the CPU."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from segloss.core.blocks import Block, kept, part, parts, weighted
+from segloss.core.errors import prices_of_errors, sums_of_errors
+from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
+from segloss.core.native import class_gradient, class_pass, f32, in_threads, pair_gradient, pair_pass
+from segloss.core.pair import prices_of, sums_of
+from segloss.core.truth import How, VoxelLoss, truth
+
+PART, PARTS = 2**18, 32
+"""Values of a part, at least, and parts, at most, that threads share."""
+
+
+def takes(logits: Block, labels: Tensor, how: How) -> bool:
+    """Whether a pass is one of the loops."""
+    if logits.dtype != torch.float32 or how.terms or how.known is not None or logits.numel() == 0:
+        return False
+    if how.activation == "softmax":
+        return how.exclusive
+    return how.activation == "sigmoid" and not labels.is_floating_point()
+
+
+def try_out() -> None:
+    """Run once, which fails where loops cannot be compiled."""
+    fused_pass(torch.zeros(1, 2, 1), torch.zeros(1, 1, 1, dtype=torch.long), None, How("softmax", False, True), None)
+
+
+def room_for(logits: Block, how: How) -> LogP | None:
+    """Space for the map of a loss that the loops do not know."""
+    return empty_map(logits, how.joint) if how.slope is not None and _is_mapped(how) else None
+
+
+def empty_map(logits: Block, joint: bool) -> LogP:
+    """Space for the log-probability of the truth at every voxel."""
+    return logits.new_empty(logits.shape[0], 1 if joint else logits.shape[1], logits.shape[2])
+
+
+def fused_pass(
+    logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: LogP | None
+) -> tuple[Tensor | None, LogP | None, ByTruth | None]:
+    """The pass of `sums`; the log-probabilities are left in `room`, if given, for the gradient."""
+    log_p = empty_map(logits, how.joint) if room is None and (how.likelihood or _is_mapped(how)) else room
+    images, classes, _ = logits.shape
+    pair, known, shares = _is_pair(logits, how), _focus(how) is not None, _shares(logits)
+    of_squares = 0 if not how.squares else 1 if how.weights is None else 3
+    shape = (2 + of_squares, 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
+    sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
+    losses = torch.zeros(images if known else 0, shares, *shape[1:], dtype=torch.float64)
+    run = pair_pass if pair else class_pass
+    in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums.numpy(), losses.numpy(), _map(log_p))
+    found = None
+    if known and pair:
+        found = losses.sum(1) if how.joint else losses.sum(1).flip(2).transpose(1, 2)
+    elif known:
+        found = losses.sum(1, keepdim=True)
+    elif how.voxel is not None and log_p is not None:
+        found = _by_truth(logits, labels, valid, how, how.voxel, log_p)
+    if how.likelihood and log_p is room and log_p is not None:
+        log_p = log_p.clone()
+    of_sums = None
+    if how.sums:
+        of_sums = sums_of(sums.sum(1), how) if pair else sums_of_errors(sums.sum(1))
+    return of_sums, log_p if how.likelihood else None, found
+
+
+def fused_gradient(
+    logits: Block,
+    labels: Tensor,
+    valid: Tensor | None,
+    how: How,
+    room: LogP | None,
+    of_sums: Float[Tensor, "B K C"] | None,
+    of_log_p: LogP | None,
+    of_losses: ByTruth | None,
+) -> Block:
+    """The gradient with respect to the logits of the priced outputs of a pass."""
+    rise = None if of_log_p is None else of_log_p.float()
+    if of_losses is not None and _is_mapped(how):
+        found = _rise(logits, labels, valid, how, room, of_losses)
+        rise, of_losses = found if rise is None else found.add_(rise), None
+    if _is_pair(logits, how):
+        of_q, of_squares, _, of_losses = prices_of(of_sums, of_losses, how, torch.float32)
+        slopes = torch.stack([*of_squares, torch.zeros_like(of_squares[0])][:2]) if of_squares else None
+        prices = [_map(of_q), _map(slopes, 4), _map(of_losses)]
+    else:
+        price = None if of_sums is None else prices_of_errors(of_sums, how)
+        prices = [_map(price), _map(None if of_losses is None else of_losses[:, 0], 2)]
+    gradient = torch.empty_like(logits)
+    run = pair_gradient if _is_pair(logits, how) else class_gradient
+    given = _given(logits, labels, valid, how)
+    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), gradient.numpy())
+    return gradient
+
+
+def _is_pair(logits: Block, how: How) -> bool:
+    return not how.joint or logits.shape[1] == 2
+
+
+def _focus(how: How) -> float | None:
+    return None if how.voxel is None else how.voxel.focus
+
+
+def _is_mapped(how: How) -> bool:
+    """Whether the loss of a voxel is one that the loops do not know."""
+    return how.voxel is not None and how.voxel.focus is None
+
+
+def _shares(logits: Block) -> int:
+    return min(PARTS, 1 + logits.numel() // PART)
+
+
+def _map(x: Tensor | None, axes: int = 3) -> np.ndarray:
+    """As loops read it; what is not there is empty."""
+    x = torch.empty((0,) * axes) if x is None else x.detach()
+    return x.float().contiguous().numpy()
+
+
+def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Any, ...]:
+    """The inputs of a loop."""
+    images, classes, voxels = logits.shape
+    labels = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
+    of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
+    counted = torch.empty(0, 0, dtype=torch.bool) if of_images[0] is None else of_images[0]
+    given = [logits.detach().numpy(), labels.contiguous().numpy()]
+    given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
+    focus = _focus(how) or 0.0
+    edge = torch.finfo(torch.float32).eps if 0 < focus < 1 else 0.0
+    factors = f32(how.scale), f32(focus), f32(edge), how.squares
+    if _is_pair(logits, how):
+        lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
+        lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)
+        return *given, _map(lowered, 2), how.joint, *factors
+    lowered = torch.zeros(classes) if how.lowered is None else how.lowered
+    return *given, _map(lowered, 1), _map(None if how.cost is None else how.cost.T, 2), *factors
+
+
+def _by_truth(logits: Block, labels: Tensor, valid: Tensor | None, how: How, f: VoxelLoss, log_p: LogP) -> ByTruth:
+    """The sums of a loss from the map of the log-probabilities, part after part."""
+    found = torch.zeros(log_p.shape[0], f.losses if how.joint else 2, logits.shape[1], dtype=torch.float64)
+    for at in parts(logits, cores=how.cores):
+        here, likely = part(valid, at), at.of(log_p)
+        loss = weighted(kept(f.value(-likely.expm1(), -likely), here), part(how.weights, at))
+        g = truth(likely.expand(-1, logits.shape[1], -1), at.of(labels), here, how)
+        at.add(found, by_truth(loss, g, how.joint, logits.shape[1]))
+    return found
+
+
+def _rise(logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: LogP | None, of_losses: ByTruth) -> LogP:
+    """The slope of the priced losses with respect to the log-probabilities, which are in `room` if given."""
+    if room is None:
+        room = empty_map(logits, how.joint)
+        alone = replace(how, squares=False, cost=None, sums=False, voxel=None)
+        fused_pass(logits, labels, valid, alone, room)
+    for at in parts(logits, cores=how.cores):
+        here, likely = part(valid, at), at.of(room)
+        g = truth(likely.expand(-1, logits.shape[1], -1), at.of(labels), here, how)
+        fall = of_truth(at.each(of_losses).float(), g, how.joint)
+        if how.slope is not None:
+            fall = fall.mul_(how.slope(-likely.expm1(), -likely))
+        fall = weighted(fall.sum(1, keepdim=True) if how.joint and fall.shape[1] > 1 else fall, part(how.weights, at))
+        likely.copy_(kept(fall, here).neg_())
+    return room

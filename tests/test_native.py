@@ -1,0 +1,123 @@
+"""The loops that numba compiles for the CPU against the pass of blocks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import segloss
+from segloss.core import native_pass, sums
+from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, focused
+from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
+
+TOGETHER = ("classes true together", "likelihood of classes true together")
+OF_CLASSES = {name: how for name, how in WANTED.items() if name not in TOGETHER}
+OF_CLASSES |= {
+    "squares alone": How("softmax", False, True, squares=True),
+    "a loss with no name": How("softmax", False, True, likelihood=True, voxel=replace(focused(1.7), focus=None)),
+    "a power of 1": How("softmax", False, True, voxel=focused(1.0)),
+    "a power of 3": How("softmax", False, True, voxel=focused(3.0)),
+    "a cost and a loss": How("softmax", False, True, cost=torch.ones(1, 1), voxel=CROSS_ENTROPY),
+}
+OF_CHANNELS = {name: how for name, how in EACH.items() if name != "sums, soft labels"}
+OF_CHANNELS |= {
+    "squares and a loss": How("sigmoid", True, False, squares=True, voxel=CROSS_ENTROPY),
+    "a loss with no name": How("sigmoid", True, False, voxel=replace(focused(1.7), focus=None)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _blocks(monkeypatch):
+    """Where no loops are asked for by name, the pass goes by blocks."""
+    monkeypatch.setattr(sums, "compiled", lambda name: None)
+    monkeypatch.setattr(native_pass, "PART", 100)
+
+
+@pytest.mark.parametrize("wanted", OF_CLASSES)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
+    how, classes, (logits, labels, valid) = OF_CLASSES[wanted], shape[1], sample(shape, torch.float32, masked)
+    how = replace(how, cores=cores)
+    if how.lowered is not None:
+        how = replace(how, lowered=torch.arange(classes) / classes)
+    if how.cost is not None:
+        how = replace(how, cost=torch.rand(classes, classes))
+    agree(native_pass, how, logits, labels, valid)
+
+
+@pytest.mark.parametrize("wanted", OF_CHANNELS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("indices", [True, False])
+@pytest.mark.parametrize("shape", CHANNELS, ids=str)
+def test_loops_of_channels_give_what_blocks_give(wanted, masked, indices, shape):
+    how, (logits, labels, valid) = OF_CHANNELS[wanted], sample(shape, torch.float32, masked)
+    if indices and shape[1] == 1:
+        labels = torch.where(labels == 255, labels, torch.rand(labels.shape) > 0.7)
+    elif not indices:
+        labels = torch.rand(shape) > 0.7
+    lowered = None if how.lowered is None else torch.randn(shape[1])
+    agree(native_pass, replace(how, dense=not indices, lowered=lowered, cores=2), logits, labels, valid)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_logits_may_lie_in_any_order(classes):
+    logits, labels, valid = sample((2, classes, 900), torch.float32, True)
+    other = logits.transpose(1, 2).contiguous().transpose(1, 2)
+    assert not other.is_contiguous()
+    one, two = (native_pass.fused_pass(x, labels, valid, OF_CLASSES["all"], None) for x in (logits, other))
+    for first, second in zip(one, two, strict=True):
+        torch.testing.assert_close(first, second)
+    prices = torch.randn(2, 3, classes), torch.randn(2, 1, 900), torch.randn(2, 1, classes)
+    one, two = (native_pass.fused_gradient(x, labels, valid, OF_CLASSES["all"], None, *prices) for x in (logits, other))
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 12])
+@pytest.mark.parametrize("size", [1.0, 20.0, 200.0])
+def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, size):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, max(2, classes), (1, 1, 3000), generator=generator)
+    logits = torch.randn(1, classes, 3000, generator=generator)
+    logits += size * (2 * labels - 1 if classes == 1 else (labels == torch.arange(classes).view(1, -1, 1)))
+    logits[..., ::5] *= -1
+    for loss in (segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss):
+        found, exact = [], []
+        for x, out in ((logits, found), (logits.double(), exact)):
+            leaf = x.clone().requires_grad_()
+            value = loss(leaf, labels)
+            out += [value.detach().double(), torch.autograd.grad(value, leaf)[0].double()]
+        torch.testing.assert_close(found[0], exact[0], rtol=2e-6, atol=1e-12)
+        assert (found[1] - exact[1]).norm() <= 3e-6 * exact[1].norm() + 1e-9
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    logits = torch.randn(1, classes, 700)
+    labels = torch.zeros(1, 1, 700, dtype=torch.long)
+    logits[0, -1, 130] = bad
+    for loss in (segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss):
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, labels)
+        plain = loss(logits.double(), labels)
+        assert value.isnan() == plain.isnan()
+        assert value.isinf() == plain.isinf()
+        if bad is torch.nan:
+            assert torch.autograd.grad(value, leaf)[0][0, :, 130].isnan().all()
+
+
+def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    logits, labels, plain, each = torch.zeros(1, 3, 4), torch.zeros(1, 1, 4).long(), WANTED["sums"], EACH["sums"]
+    assert sums.kernels_for(logits, labels, plain) is native_pass
+    assert sums.kernels_for(logits, labels, each) is native_pass
+    assert sums.kernels_for(logits.double(), labels, plain) is None
+    assert sums.kernels_for(logits.bfloat16(), labels, plain) is None
+    assert sums.kernels_for(logits[..., :0], labels, plain) is None
+    assert sums.kernels_for(logits, torch.rand(1, 3, 4), each) is None
+    for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True), WANTED[TOGETHER[0]]):
+        assert sums.kernels_for(logits, labels, how) is None

@@ -1,0 +1,133 @@
+"""The Lovász losses in loops of the CPU, against the same in operations of torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from segloss.region import lovasz
+from segloss.region.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
+
+pytest.importorskip("numba")
+
+SHAPES = [(2, 1, 7), (2, 2, 9), (2, 3, 5, 7), (3, 19, 12, 13), (1, 2, 300, 300), (1, 3, 300, 300), (2, 1, 41, 41, 41)]
+
+
+def found(loss: Callable[..., Tensor], logits: Tensor, target: Tensor, **how: Any) -> tuple[Tensor, Tensor]:
+    x = logits.clone().requires_grad_()
+    value = loss(x, target, reduction="none", **how)
+    return value.detach(), torch.autograd.grad(value.sum(), x)[0]
+
+
+def agrees(
+    monkeypatch: pytest.MonkeyPatch, loss: Callable[..., Tensor], *given: Tensor, ties: bool = False, **how: Any
+) -> None:
+    """Voxels that tie may stand in another order, so of these the sorted gradients are compared."""
+    value, gradient = found(loss, *given, **how)
+    with monkeypatch.context() as patch:
+        patch.setattr(lovasz, "compiled", lambda name: None)
+        other, expected = found(loss, *given, **how)
+    torch.testing.assert_close(value, other, rtol=1e-5, atol=1e-6)
+    if ties:
+        gradient, expected = (it.flatten().sort()[0] for it in (gradient, expected))
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=2e-3 * expected.abs().max().item())
+
+
+def sample(shape: tuple[int, ...], scale: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    spatial = shape[2:]
+    labels = torch.randint(0, max(2, shape[1]), (shape[0], *spatial))
+    return scale * torch.randn(shape), labels, torch.rand(shape[0], 1, *spatial) > 0.3
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("absent", ["skip", "penalise"])
+def test_softmax(shape, batch, absent, monkeypatch):
+    logits, target, mask = sample(shape)
+    target[0] = target[0].clamp(max=1)  # most classes are absent from one image
+    for how in ({}, {"ignore_index": 1}, {"mask": mask}):
+        agrees(monkeypatch, lovasz_softmax_loss, logits, target, batch=batch, absent=absent, **how)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("batch", [True, False])
+def test_hinge(shape, batch, monkeypatch):
+    logits, _, mask = sample(shape)
+    target = torch.rand(shape) > 0.6
+    for how in ({}, {"mask": mask}):
+        agrees(monkeypatch, lovasz_hinge_loss, logits, target, batch=batch, **how)
+
+
+def test_hinge_of_class_indices(monkeypatch):
+    logits, target, _ = sample((2, 1, 6, 5))
+    target[0, 0] = 255
+    agrees(monkeypatch, lovasz_hinge_loss, logits, target, ignore_index=255)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_foreground_alone(batch, monkeypatch):
+    logits, target, _ = sample((2, 2, 8, 9))
+    agrees(monkeypatch, lovasz_softmax_loss, logits, target, batch=batch, include_background=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 1, 70000), (1, 2, 70000), (2, 3, 30000)], ids=str)
+def test_any_number_of_threads(shape, threads, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        agrees(monkeypatch, lovasz_softmax_loss, *sample(shape)[:2])
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_ties(channels, monkeypatch):
+    logits, target, _ = sample((2, channels, 400))
+    if channels < 3:
+        agrees(monkeypatch, lovasz_softmax_loss, logits.round(), target, ties=True)
+    p = logits.softmax(1).mul(8).round() / 8
+    agrees(monkeypatch, lovasz_softmax_loss, p, target, activation="none", ties=True)
+    agrees(monkeypatch, lovasz_hinge_loss, logits.round(), torch.rand(logits.shape) > 0.5, ties=True)
+    agrees(monkeypatch, lovasz_softmax_loss, torch.zeros_like(logits), target, ties=True)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_perfect_predictions(channels, monkeypatch):
+    _, target, _ = sample((2, channels, 400))
+    truth = torch.stack([target == c for c in ([1] if channels == 1 else range(channels))], 1)
+    logits = 200 * truth.float() - 100
+    agrees(monkeypatch, lovasz_softmax_loss, logits, target)
+    agrees(monkeypatch, lovasz_hinge_loss, logits, truth)
+    agrees(monkeypatch, lovasz_hinge_loss, -logits, truth, ties=True)
+    if channels > 1:
+        for p in (truth.float(), truth.flip(1).float()):
+            agrees(monkeypatch, lovasz_softmax_loss, p, target, activation="none", ties=True)
+
+
+@pytest.mark.parametrize("absent", ["skip", "penalise"])
+def test_no_foreground(absent, monkeypatch):
+    for shape in ((2, 1, 50), (2, 2, 50), (2, 3, 50)):
+        logits, target, mask = sample(shape)
+        agrees(monkeypatch, lovasz_softmax_loss, logits, torch.zeros_like(target), absent=absent)
+        agrees(monkeypatch, lovasz_hinge_loss, logits, torch.zeros(shape, dtype=torch.bool))
+        agrees(monkeypatch, lovasz_softmax_loss, logits, target, absent=absent, mask=mask & False)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_what_is_no_number_does_no_harm(bad, channels, monkeypatch):
+    logits, target, _ = sample((2, channels, 300))
+    logits[0, 0, ::7] = bad
+    for loss, g in ((lovasz_softmax_loss, target), (lovasz_hinge_loss, logits > 0)):
+        value = found(loss, logits, g)[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(lovasz, "compiled", lambda name: None)
+            torch.testing.assert_close(value, found(loss, logits, g)[0], equal_nan=True)
+
+
+def test_many_classes(monkeypatch):
+    agrees(monkeypatch, lovasz_softmax_loss, *sample((1, 300, 400))[:2])
