@@ -131,3 +131,33 @@ def test_what_is_no_number_does_no_harm(bad, channels, monkeypatch):
 
 def test_many_classes(monkeypatch):
     agrees(monkeypatch, lovasz_softmax_loss, *sample((1, 300, 400))[:2])
+
+
+def test_values_are_the_definition_where_no_errors_tie():
+    """Probabilities are distinct multiples of one number, so that there is but one order."""
+    generator = torch.Generator().manual_seed(2)
+    for n, absent in ((50, 10), (5000, 100), (70000, 60000)):
+        p = ((torch.randperm(n, generator=generator) + 0.25) / (n + 1)).float().view(1, 1, n)
+        target = (torch.rand(1, 1, n, generator=generator) > 0.7) & (torch.arange(n) >= absent)
+        leaf, exact = p.clone().requires_grad_(), p.double().requires_grad_()
+        for x in (leaf, exact):
+            lovasz_softmax_loss(x, target, activation="none").backward()
+        error, order = (target.double() - p.double()).abs().flatten().sort(descending=True)
+        assert error.unique().numel() == n
+        g = target.flatten()[order].double()
+        size = g.sum()
+        jaccard = 1 - (size - g.cumsum(0)) / (size + (1 - g).cumsum(0))
+        jump = jaccard.diff(prepend=torch.zeros(1, dtype=torch.float64))
+        value = lovasz_softmax_loss(p, target, activation="none")
+        torch.testing.assert_close(value.double(), (error * jump).sum(), rtol=1e-5, atol=0)
+        expected = torch.zeros(n, dtype=torch.float64).scatter(0, order, jump * (1 - 2 * g))
+        torch.testing.assert_close(leaf.grad.flatten().double(), expected, rtol=1e-4, atol=1e-12)
+        torch.testing.assert_close(exact.grad.flatten(), expected, rtol=1e-9, atol=1e-15)
+
+
+def test_a_transform_takes_plain_operations():
+    logits, target = torch.randn(1, 3, 40), torch.randint(0, 3, (1, 40))
+    leaf = logits.clone().requires_grad_()
+    lovasz_softmax_loss(leaf, target).backward()
+    found = torch.func.grad(lambda x: lovasz_softmax_loss(x, target))(logits)
+    torch.testing.assert_close(found, leaf.grad)

@@ -14,10 +14,10 @@ SAME = 1.05
 LINEAR = 2**16
 """Voxels from which on a fixed cost no longer counts."""
 WHY = (
-    "Our losses work block by block: a block needs little memory and some thirty operations, and a call a fixed time "
-    "of somewhat less than a millisecond, for its checks and for the steps from the sums to the value, which shows "
-    "where logits are few. What must see all of them at once, such as the choice of the hardest voxels, needs arrays "
-    "of their size."
+    "Our losses read the logits in one compiled loop each way, or block by block where a loss asks for more than the "
+    "loop knows. A call has a fixed time of somewhat less than a millisecond besides, for its checks and for the steps "
+    "from the sums to the value, which shows where logits are few. What must see all of them at once, such as the "
+    "choice of the hardest voxels, needs arrays of their size."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}

@@ -8,6 +8,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.autograd import Function
 
+from segloss.core.compiled import compiled
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
 
 SAMPLE = 2**14
@@ -39,6 +40,9 @@ def hardest_sum(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> F
 class _Sum(Function):
     @staticmethod
     def forward(log_p: Float[Tensor, "B K N"], number: int) -> tuple[Tensor, Tensor, Tensor]:
+        native = compiled("native_least") if log_p.dtype == torch.float32 else None
+        if native:
+            return native.least(log_p.flatten(), number)
         found = _least(log_p.flatten(), number)
         least, border = found[:number], found[number - 1]
         total = torch.where(found.isnan().any(), torch.nan, least.sum())  # which would pass for the easiest

@@ -6,7 +6,7 @@ there is nothing to sort. What is between them is put into buckets by the first 
 sorted by the others.
 """
 
-# pyright: reportIndexIssue=false
+# pyright: reportIndexIssue=false, reportCallIssue=false
 
 from dataclasses import dataclass
 from typing import Any

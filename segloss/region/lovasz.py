@@ -194,7 +194,8 @@ def lovasz_hinge_loss(
 
 def _native(p: Float[Tensor, "B C N"]) -> ModuleType | None:
     """What finds the extensions in loops of the CPU, where it can."""
-    fits = can_look_at(p) and p.dtype == torch.float32 and 0 < p.numel() < 2**31
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(p)  # pyright: ignore[reportAttributeAccessIssue]
+    fits = can_look_at(p) and not wrapped and p.dtype == torch.float32 and 0 < p.numel() < 2**31
     return compiled("native_lovasz") if fits else None
 
 
