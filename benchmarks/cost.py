@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import OnGpu, Peak, floor, memory, on_gpu, times
+from benchmarks.measure import OnGpu, Peak, compile_first, floor, memory, on_gpu, times
 from benchmarks.subjects import COMMON, Group, Made, On, cross_entropy, groups
 from tools.writing import write_all
 
@@ -123,6 +123,8 @@ def _of_gpu(found: OnGpu, of_yardstick: float, least: float) -> dict[str, Any]:
 def peaks_of(every: list[Point]) -> dict[tuple[str, On], Peak]:
     """The memory of all that is measured on the shapes."""
     wanted = {(it.name, point.on): it for point in every if point.series == "shapes" for it in point.group}
+    if any(on.device == "cpu" for _, on in wanted):
+        compile_first({it.name: it for it in wanted.values()}.values(), {on.shape for _, on in wanted})
     return {key: memory(it, key[1]) for key, it in tqdm(wanted.items(), desc="memory")}
 
 

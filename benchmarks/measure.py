@@ -1,12 +1,15 @@
 """Time and peak memory of a forward and backward pass."""
 
+import contextlib
 import ctypes
+import importlib
+import itertools
 import json
 import os
 import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,6 +110,23 @@ def floor(on: On) -> float:
         torch.cuda.synchronize()
         copies.append(start.elapsed_time(end))
     return statistics.median(copies)
+
+
+def compile_first(subjects: Iterable[Subject], shapes: Iterable[tuple[int, ...]]) -> None:
+    """Have a child compile what is compiled on first use, for the children that are measured to find on disk."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("segloss.core.native_lovasz")  # which takes a child as long as a loss
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            for subject, shape in itertools.product(subjects, {(1, it[1], *(8 for _ in it[2:])) for it in shapes}):
+                with contextlib.suppress(Exception):  # what it has against these logits is said where it is measured
+                    made = subject.make(On(shape))
+                    _ = made and step(*made)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def memory(subject: Subject, on: On) -> Peak:

@@ -1,12 +1,14 @@
 """The loops that numba compiles for the CPU against the pass of blocks."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 import segloss
-from segloss.core import native_pass, sums
+from segloss.core import native, native_pass, sums
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, focused
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
@@ -121,3 +123,24 @@ def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
     assert sums.kernels_for(logits, torch.rand(1, 3, 4), each) is None
     for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True), WANTED[TOGETHER[0]]):
         assert sums.kernels_for(logits, labels, how) is None
+
+
+def test_nothing_is_loaded_before_it_is_needed():
+    code = "import sys, segloss; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_labels_of_every_type_are_read(monkeypatch, kind):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    logits, labels, _ = sample((2, 3, 300), torch.float32, False)
+    torch.testing.assert_close(segloss.dice_ce_loss(logits, labels.to(kind)), segloss.dice_ce_loss(logits, labels))
+
+
+def test_threads_share_parts_and_a_child_has_its_own():
+    done = []
+    native.in_threads(3, 20, lambda part, parts: done.append((part, parts)))
+    assert sorted(done) == [(part, 20) for part in range(20)]
+    pool = native._pool(1, 2)
+    assert native._pool(2, 2) is not pool
+    assert native._pool(1, 2) is pool

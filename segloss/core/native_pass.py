@@ -49,17 +49,17 @@ def fused_pass(
     """The pass of `sums`; the log-probabilities are left in `room`, if given, for the gradient."""
     log_p = empty_map(logits, how.joint) if room is None and (how.likelihood or _is_mapped(how)) else room
     images, classes, _ = logits.shape
-    pair, known, shares = _is_pair(logits, how), _focus(how) is not None, _shares(logits)
+    pair, named, shares = _is_pair(logits, how), _focus(how) is not None, _shares(logits)
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3
     shape = (2 + of_squares, 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
     sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
-    losses = torch.zeros(images if known else 0, shares, *shape[1:], dtype=torch.float64)
+    losses = torch.zeros(images if named else 0, shares, *shape[1:], dtype=torch.float64)
     run = pair_pass if pair else class_pass
     in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums.numpy(), losses.numpy(), _map(log_p))
     found = None
-    if known and pair:
+    if named and pair:
         found = losses.sum(1) if how.joint else losses.sum(1).flip(2).transpose(1, 2)
-    elif known:
+    elif named:
         found = losses.sum(1, keepdim=True)
     elif how.voxel is not None and log_p is not None:
         found = _by_truth(logits, labels, valid, how, how.voxel, log_p)
@@ -127,6 +127,7 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     """The inputs of a loop."""
     images, classes, voxels = logits.shape
     labels = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
+    labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
     counted = torch.empty(0, 0, dtype=torch.bool) if of_images[0] is None else of_images[0]
     given = [logits.detach().numpy(), labels.contiguous().numpy()]
