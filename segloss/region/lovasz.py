@@ -194,9 +194,10 @@ def lovasz_hinge_loss(
 
 def _native(p: Float[Tensor, "B C N"]) -> ModuleType | None:
     """What finds the extensions in loops of the CPU, where it can."""
+    if not can_look_at(p) or p.dtype != torch.float32 or not 0 < p.numel() < 2**31:
+        return None
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(p)  # pyright: ignore[reportAttributeAccessIssue]
-    fits = can_look_at(p) and not wrapped and p.dtype == torch.float32 and 0 < p.numel() < 2**31
-    return compiled("native_lovasz") if fits else None
+    return None if wrapped else compiled("native_lovasz")
 
 
 class _Extension:
