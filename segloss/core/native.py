@@ -146,7 +146,7 @@ def _loss_slopes(out, q, ce, gamma, edge, n):
 
 
 @inline
-def _some(given, image, first, last):
+def voxels_of(given, image, first, last):
     """Some voxels of an image, of what may not be there."""
     return given[image, first:last] if len(given) else given.reshape(-1)[:0]
 
@@ -203,7 +203,7 @@ def pair_pass(
                 last = min(first + TILE, end)
                 n = last - first
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, here = labels[image, k % labels.shape[1], first:last], _some(valid, image, first, last)
+                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
                 _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
                 if totals.size:
                     _add_pair(totals[image, part, 0, k], one, keep, g, n)
@@ -246,7 +246,7 @@ def pair_gradient(
                 last = min(first + TILE, end)
                 n = last - first
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, here = labels[image, k % labels.shape[1], first:last], _some(valid, image, first, last)
+                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
                 _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
                 slope[:], more[:] = ZERO, ZERO
                 if of_q.size:
@@ -286,7 +286,7 @@ def pair_gradient(
 @inline
 def _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce):
     """Of some voxels: the class, whether they count, p of the others, and q and the cross-entropy of the true one."""
-    label, here = labels[image, 0, first : first + n], _some(valid, image, first, first + n)
+    label, here = labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n)
     keep[:], top[:], total[:] = ONE, -INFINITE, ZERO
     for i in range(n):
         true[i] = label[i]
@@ -459,7 +459,7 @@ def class_gradient(
         for first in range(start, end, tile):
             n = min(tile, end - first)
             _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, fall, q, ce)
-            given = _some(weights, image, first, first + n)
+            given = voxels_of(weights, image, first, first + n)
             w[:], r[:], fall[:], s[:] = ONE, ZERO, ZERO, ZERO
             if len(weights):
                 for i in range(n):

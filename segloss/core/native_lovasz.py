@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits
+from segloss.core.native import ONE, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits, voxels_of
 
 TILE, FIRST_BITS, FEW = 512, 8, 24
 """Voxels at a time, bits of an error by which it finds its bucket, and voxels that are sorted one after the other."""
@@ -37,12 +37,6 @@ def _look(x, labels, yes, valid, g):
             g[i] = g[i] if valid[i] else i32(0)
 
 
-@inline
-def _some(given, image, first, last):
-    """Some voxels of an image, of what may not be there."""
-    return given[image, first:last] if len(given) else given.reshape(-1)[:0]
-
-
 @loop
 def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
     """Turn predictions into errors, and find of one part the size of the class and the bits of some errors.
@@ -57,7 +51,7 @@ def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             x = p[image, c, first:last]
-            here = _some(valid, image, first, last)
+            here = voxels_of(valid, image, first, last)
             _look(x, labels[image, of, first:last], yes, here, g)
             if hinge:
                 for i in range(len(x)):
@@ -92,7 +86,7 @@ def above(part, parts, p, c, images, labels, of, yes, valid, tops, found):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             e = bits[image, c, first:last]
-            _look(e, labels[image, of, first:last], yes, _some(valid, image, first, last), g)
+            _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
             for k in range(len(tops)):
                 top, every, hits = i32(tops[k]), i32(0), i32(0)
                 for i in range(len(e)):
@@ -174,7 +168,7 @@ def slopes(p, c, images, labels, of, yes, valid, hinge, top, bottom, wrong, hits
         for first in range(0, voxels, TILE):
             last = min(first + TILE, voxels)
             e = bits[image, c, first:last]
-            _look(e, labels[image, of, first:last], yes, _some(valid, image, first, last), g)
+            _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
             for i in range(len(e)):
                 if bottom <= e[i] <= top:
                     ends[((2 * (top - e[i]) + g[i]) >> shift) + 1] += 1
@@ -186,7 +180,7 @@ def slopes(p, c, images, labels, of, yes, valid, hinge, top, bottom, wrong, hits
         for first in range(0, voxels, TILE):
             last = min(first + TILE, voxels)
             e = bits[image, c, first:last]
-            _look(e, labels[image, of, first:last], yes, _some(valid, image, first, last), g)
+            _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
             place = (image * p.shape[1] + c) * voxels + first
             for i in range(len(e)):
                 if bottom <= e[i] <= top:
@@ -245,7 +239,7 @@ def signs(part, parts, p, c, images, labels, of, yes, valid, top, size, other, v
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             x = p[image, c, first:last]
-            _look(x, labels[image, of, first:last], yes, _some(valid, image, first, last), g)
+            _look(x, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
             if other:
                 y = p[image, c + 1, first:last]
                 for i in range(len(x)):
