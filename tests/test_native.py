@@ -1,7 +1,10 @@
 """The loops that numba compiles for the CPU against the pass of blocks."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -137,10 +140,29 @@ def test_labels_of_every_type_are_read(monkeypatch, kind):
     torch.testing.assert_close(segloss.dice_ce_loss(logits, labels.to(kind)), segloss.dice_ce_loss(logits, labels))
 
 
-def test_threads_share_parts_and_a_child_has_its_own():
-    done = []
-    native.in_threads(3, 20, lambda part, parts: done.append((part, parts)))
+@pytest.mark.parametrize("of_torch", [True, False])
+def test_threads_share_parts(monkeypatch, of_torch):
+    if not of_torch:
+        monkeypatch.setattr(native, "_starts_team", lambda process: None)
+    elif sys.platform == "linux":
+        assert native._starts_team(os.getpid()) is not None
+    done, threads = [], set()
+
+    def run(part, parts):
+        time.sleep(0.01)
+        done.append((part, parts))
+        threads.add(threading.get_ident())
+
+    native.in_threads(3, 20, run)
     assert sorted(done) == [(part, 20) for part in range(20)]
+    assert len(threads) == 3
+    for part in range(20):
+        with pytest.raises(ZeroDivisionError):
+            native.in_threads(3, 20, lambda at, parts, part=part: 1 / (at - part))
+
+
+def test_a_child_has_its_own_threads():
+    assert native._starts_team(os.getpid() + 1) is None
     pool = native._pool(1, 2)
     assert native._pool(2, 2) is not pool
     assert native._pool(1, 2) is pool

@@ -4,10 +4,11 @@ A loop over an array that begins at 0 becomes vector instructions, exponential a
 the C library would not. So these are polynomials here, as exact as float32 is.
 """
 
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
@@ -37,29 +38,56 @@ S1, S2, S3, S4, S5, S6 = f32(1 / 3), f32(1 / 5), f32(1 / 7), f32(1 / 9), f32(1 /
 
 
 def in_threads(threads: int, parts: int, run: Callable[..., Any], *given: Any) -> None:
-    """`run(part, parts, *given)` for each part, by whichever thread is free; this one is the first of them.
+    """`run(part, parts, *given)` for each part, by whichever thread is free.
 
-    A thread of torch that has nothing to do waits at full speed for a while, and slows one that shares its core.
+    The threads are those of torch: one that has nothing to do waits at full speed for a while, and would slow one of
+    ours that shares its core.
     """
-    todo = deque(range(parts))
+    todo, failed = deque(range(parts)), list[BaseException]()
 
-    def work() -> None:
-        while todo:
-            try:
-                part = todo.popleft()
-            except IndexError:
-                return
-            run(part, parts, *given)
+    def work(_: Any = None) -> None:
+        try:
+            while True:
+                try:
+                    part = todo.popleft()
+                except IndexError:
+                    return
+                run(part, parts, *given)
+        except BaseException as error:
+            failed.append(error)
 
-    others = [_pool(os.getpid(), threads).submit(work) for _ in range(min(threads, parts) - 1)]
-    work()
-    for other in others:
-        other.result()
+    threads = min(threads, parts)
+    start = None if threads == 1 else _starts_team(os.getpid())
+    if start is not None:
+        start(_WORK(work), None, threads, 0)
+    else:
+        others = [_pool(os.getpid(), threads).submit(work) for _ in range(threads - 1)]
+        work()
+        wait(others)
+    if failed:
+        raise failed[0]
+
+
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_PROCESS = os.getpid()
+
+
+@cache
+def _starts_team(process: int) -> Callable[..., None] | None:
+    """What OpenMP starts its threads with, if torch has it; a child has none of its parent's threads."""
+    if process != _PROCESS:
+        return None
+    try:
+        start = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    start.argtypes, start.restype = (_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return start
 
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """The threads of a process: a child has none of its parent."""
+    """Threads of a process, where those of torch cannot be had."""
     return ThreadPoolExecutor(threads, "segloss")
 
 

@@ -15,7 +15,7 @@ from segloss.core.native import class_gradient, class_pass, f32, in_threads, pai
 from segloss.core.pair import prices_of, sums_of
 from segloss.core.truth import How, VoxelLoss, truth
 
-PART, PARTS = 2**18, 32
+PART, PARTS = 2**17, 32
 """Values of a part, at least, and parts, at most, that threads share."""
 
 
