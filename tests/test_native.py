@@ -12,22 +12,31 @@ import torch
 
 import segloss
 from segloss.core import native, native_pass, sums
-from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, focused
+from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
+MISSED = VoxelLoss(lambda q, ce: q**3, lambda q, ce: 3 * q**2 * (1 - q), powers=((3.0, 0.0),))
+ROOT = VoxelLoss(lambda q, ce: ce**0.5, lambda q, ce: 0.5 * ce**-0.5, powers=((0.0, 0.5),))
+BOTH = VoxelLoss(
+    lambda q, ce: (q * ce) ** 1.7, lambda q, ce: 1.7 * (q * ce) ** 0.7 * (q + (1 - q) * ce), powers=((1.7, 1.7),)
+)
 TOGETHER = ("classes true together", "likelihood of classes true together")
 OF_CLASSES = {name: how for name, how in WANTED.items() if name not in TOGETHER}
 OF_CLASSES |= {
     "squares alone": How("softmax", False, True, squares=True),
-    "a loss with no name": How("softmax", False, True, likelihood=True, voxel=replace(focused(1.7), focus=None)),
+    "a loss with no name": How("softmax", False, True, likelihood=True, voxel=replace(focused(1.7), powers=())),
+    "powers": How("softmax", False, True, voxel=together(CROSS_ENTROPY, MISSED, ROOT, BOTH)),
+    "a clamped loss": How("softmax", False, True, voxel=focused(2.0, clamp=0.4)),
     "a power of 1": How("softmax", False, True, voxel=focused(1.0)),
     "a power of 3": How("softmax", False, True, voxel=focused(3.0)),
     "a cost and a loss": How("softmax", False, True, cost=torch.ones(1, 1), voxel=CROSS_ENTROPY),
 }
 OF_CHANNELS = {name: how for name, how in EACH.items() if name != "sums, soft labels"}
 OF_CHANNELS |= {
+    "a power of the cross-entropy": How("sigmoid", True, False, voxel=ROOT),
+    "a clamped loss": How("sigmoid", True, False, voxel=focused(0.5, clamp=0.4)),
     "squares and a loss": How("sigmoid", True, False, squares=True, voxel=CROSS_ENTROPY),
-    "a loss with no name": How("sigmoid", True, False, voxel=replace(focused(1.7), focus=None)),
+    "a loss with no name": How("sigmoid", True, False, voxel=replace(focused(1.7), powers=())),
 }
 
 

@@ -82,7 +82,11 @@ def exponential_logarithmic_loss(
     positive(gamma_dice=gamma_dice, gamma_ce=gamma_ce)
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
     how = activation, include_background, None, absent, ignore_index, mask, batch, group, reduction
-    powered = VoxelLoss(value=lambda q, ce: power(ce, gamma_ce), slope=lambda q, ce: gamma_ce * power(ce, gamma_ce - 1))
+    powered = VoxelLoss(
+        value=lambda q, ce: power(ce, gamma_ce),
+        slope=lambda q, ce: gamma_ce * power(ce, gamma_ce - 1),
+        powers=((0.0, gamma_ce),),
+    )
     e = evidence(logits, target, *how, voxel=powered)
     dice = ratio(2 * e.tp + smooth, e.p + e.g + smooth).clamp(min=torch.finfo(e.tp.dtype).tiny)
     of_class = class_part(power(-dice.log(), gamma_dice), e)

@@ -1,6 +1,5 @@
 """Classes that exclude each other, as scores whose softmax is the prediction; and which of them are rare."""
 
-import math
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from segloss.core.parts import Part, class_part, image_part
 from segloss.core.pointwise import power
 from segloss.core.reduce import ratio
 from segloss.core.sums import count
-from segloss.core.truth import CROSS_ENTROPY, Term, VoxelLoss, together
+from segloss.core.truth import CROSS_ENTROPY, Term, VoxelLoss, focused, together
 
 
 def exclusive(
@@ -77,8 +76,8 @@ def log_loss(eps: float) -> VoxelLoss:
 def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
     """Minus the logarithm of a probability, with a focal factor."""
     log = log_loss(eps)
-    if not gamma:
-        return log
+    if not gamma or not eps:
+        return focused(gamma) if gamma else log
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
         missed = q + eps
@@ -94,23 +93,8 @@ def focal_miss_loss(gamma: float, eps: float) -> VoxelLoss:
     return VoxelLoss(
         value=lambda q, ce: q * power(q + eps, gamma),
         slope=lambda q, ce: (1 - q) * (q + eps + gamma * q) * power(q + eps, gamma - 1),
+        powers=() if eps else ((gamma + 1, 0.0),),
     )
-
-
-def with_margin(loss: VoxelLoss, margin: float) -> VoxelLoss:
-    """A loss of the probability whose logit is lowered by a margin."""
-    if not margin:
-        return loss
-
-    def lowered(q: Tensor, ce: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        total = q + (1 - q) * math.exp(-margin)
-        return q / total, ce + margin + total.log(), total
-
-    def slope(q: Tensor, ce: Tensor) -> Tensor:
-        q, ce, total = lowered(q, ce)
-        return total.reciprocal() if loss.slope is None else loss.slope(q, ce) / total
-
-    return VoxelLoss(value=lambda q, ce: loss.value(*lowered(q, ce)[:2]), slope=slope)
 
 
 def focal_miss(gamma: float, eps: float) -> Term:

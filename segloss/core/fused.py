@@ -31,7 +31,7 @@ def takes(logits: Block, labels: Tensor, how: How) -> bool:
     if how.activation == "softmax":
         only_sums = plain and how.lowered is None and how.voxel is None and not how.likelihood
         return (only_sums or not how.dense) and classes <= CLASSES and classes * voxels < VALUES and images < ROWS
-    known = how.voxel is None or how.voxel.focus is not None
+    known = how.voxel is None or _focus(how.voxel) is not None
     return how.activation == "sigmoid" and plain and known and images * classes < ROWS and voxels < VALUES
 
 
@@ -156,7 +156,10 @@ def _tiles(logits: Block) -> tuple[int, dict[str, int]]:
 
 
 def _focus(voxel: VoxelLoss | None) -> float | None:
-    return None if voxel is None else voxel.focus
+    """The exponent of a loss that is but a power of q times the cross-entropy."""
+    if voxel is None or voxel.clamp or len(voxel.powers) != 1 or voxel.powers[0][1] != 1:
+        return None
+    return voxel.powers[0][0]
 
 
 def _loss(focus: float | None) -> dict[str, Any]:

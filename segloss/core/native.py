@@ -32,7 +32,7 @@ FEW = 8
 f32, i32 = np.float32, np.int32
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
 PER_LOG2, LOG2_HIGH, LOG2_LOW = f32(1.442695041), f32(0.693359375), f32(-2.12194440e-4)
-LEAST, MOST, INFINITE = f32(-87.3), f32(88.3), f32(np.inf)
+LEAST, MOST, INFINITE, EPS = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps
 C2, C3, C4, C5, C6 = f32(0.5), f32(0.16666577), f32(0.041666465), f32(0.0083631756), f32(0.0013933644)
 S1, S2, S3, S4, S5, S6 = f32(1 / 3), f32(1 / 5), f32(1 / 7), f32(1 / 9), f32(1 / 11), f32(1 / 13)
 
@@ -150,27 +150,55 @@ def _powers(out, q, exponent, edge, n):
             out[i] = q[i] * q[i]
     else:
         for i in range(n):
-            raised = exp(exponent * log(q[i]))
+            raised, top = exp(exponent * log(q[i])), INFINITE if exponent > ZERO else -ONE
+            raised = q[i] if q[i] == top else raised
             out[i] = ZERO if q[i] <= edge else raised
 
 
 @inline
-def _losses(out, q, ce, gamma, edge, n):
-    """Cross-entropy times a power of q."""
-    _powers(out, q, gamma, edge, n)
-    for i in range(n):
-        out[i] *= ce[i]
+def _losses(out, work, q, ce, powers, bounds, n):
+    """A power of q times one of the cross-entropy; q and it are brought within their bounds."""
+    if bounds[0] > ZERO:
+        low, high, clamp = bounds
+        for i in range(n):
+            ce[i] = min(max(ce[i], low), high)
+            q[i] = min(max(q[i], clamp), ONE - clamp)
+    of_q, of_ce = powers
+    _powers(out, q, of_q, EPS if of_q < ONE else ZERO, n)
+    if of_ce == ONE:
+        for i in range(n):
+            out[i] *= ce[i]
+    elif of_ce != ZERO:
+        _powers(work, ce, of_ce, EPS if of_ce < ONE else ZERO, n)
+        for i in range(n):
+            out[i] *= work[i]
 
 
 @inline
-def _loss_slopes(out, q, ce, gamma, edge, n):
+def _loss_slopes(out, work, q, ce, powers, bounds, n):
     """Its derivative with respect to the cross-entropy."""
-    if gamma == ZERO:
-        out[:] = ONE
-    else:
-        _powers(out, q, gamma - ONE, edge, n)
+    of_q, of_ce = powers
+    out[:] = ONE
+    if of_q != ZERO:
+        _powers(out, q, of_q - ONE, EPS if of_q < ONE else ZERO, n)
+    if of_ce != ZERO and of_ce != ONE:
+        _powers(work, ce, of_ce - ONE, EPS if of_ce < ONE else ZERO, n)
         for i in range(n):
-            out[i] *= q[i] + gamma * (ONE - q[i]) * ce[i]
+            out[i] *= work[i]
+    if of_q == ZERO:
+        for i in range(n):
+            out[i] *= of_ce
+    elif of_ce == ZERO:
+        for i in range(n):
+            out[i] *= of_q * (ONE - q[i])
+    else:
+        for i in range(n):
+            out[i] *= of_ce * q[i] + of_q * (ONE - q[i]) * ce[i]
+    if bounds[0] > ZERO:
+        low, high, _ = bounds
+        for i in range(n):
+            rise = out[i]
+            out[i] = rise if (ce[i] >= low) & (ce[i] <= high) else ZERO
 
 
 @inline
@@ -216,12 +244,12 @@ def _add_pair(total, x, w, g, n):
 
 @loop
 def pair_pass(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, gamma, edge, squares, totals, losses, log_p
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, totals, losses, log_p
 ):
     """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    keep, g, q, ce, work = np.empty((5, TILE), f32)
+    keep, g, q, ce, work, more = np.empty((6, TILE), f32)
     one = np.ones(TILE, f32)
     for image in range(images):
         for k in range(1 if joint else channels):
@@ -253,19 +281,20 @@ def pair_pass(
                         _add_pair(totals[image, part, 3, k], q, keep, g, n)
                         _add_pair(totals[image, part, 4, k], one, keep, g, n)
                 if losses.size:
-                    _losses(work, q, ce, gamma, edge, n)
-                    _add_pair(losses[image, part, k], work, keep, g, n)
+                    for j in range(len(powers)):
+                        _losses(work, more, q, ce, powers[j], bounds, n)
+                        _add_pair(losses[image, part, j, k], work, keep, g, n)
 
 
 @loop
 def pair_gradient(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, gamma, edge, squares, of_q, of_squares,
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, of_q, of_squares,
     of_losses, rise, gradient,
 ):  # fmt: skip
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    keep, g, q, ce, slope, more, work = np.empty((7, TILE), f32)
+    keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
     for image in range(images):
         for k in range(1 if joint else channels):
             yes = 1 if joint or labels.shape[1] > 1 or channels == 1 else k
@@ -293,10 +322,12 @@ def pair_gradient(
                         rises = (no + yes_more * g[i]) * q[i] + linear_no + linear_yes_more * g[i]
                         more[i] = rises * (ONE - q[i])
                 if of_losses.size:
-                    no, yes_more = of_losses[image, k, 0], of_losses[image, k, 1] - of_losses[image, k, 0]
-                    _loss_slopes(work, q, ce, gamma, edge, n)
-                    for i in range(n):
-                        more[i] += (no + yes_more * g[i]) * work[i]
+                    for j in range(len(powers)):
+                        of = of_losses[image, j, k]
+                        no, yes_more = of[0], of[1] - of[0]
+                        _loss_slopes(work, spare, q, ce, powers[j], bounds, n)
+                        for i in range(n):
+                            more[i] += (no + yes_more * g[i]) * work[i]
                 if len(weights):
                     w = weights[image, first:last]
                     for i in range(n):
@@ -382,7 +413,7 @@ def _total(w, x, y, n):
 
 @loop
 def class_pass(
-    part, parts, logits, labels, valid, weights, lowered, cost, scale, gamma, edge, squares, sums, losses, log_p
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, sums, losses, log_p
 ):
     """What some voxels add to the sums: of wrong p, missed p, and true; weighted, and squares, and of the cost.
 
@@ -438,8 +469,9 @@ def class_pass(
                     total[i] = q[i] * q[i]
                 _add_by_class(of[1], total, keep, true, n)
             if losses.size:
-                _losses(total, q, ce, gamma, edge, n)
-                _add_by_class(losses[image, part], total, keep, true, n)
+                for j in range(len(powers)):
+                    _losses(total, score, q, ce, powers[j], bounds, n)
+                    _add_by_class(losses[image, part, j], total, keep, true, n)
 
 
 @inline
@@ -474,7 +506,7 @@ def _of_true(out, prices, true, n):
 
 @loop
 def class_gradient(
-    part, parts, logits, labels, valid, weights, lowered, cost, scale, gamma, edge, squares, price, of_losses, rise,
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, price, of_losses, rise,
     gradient,
 ):  # fmt: skip
     """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
@@ -493,10 +525,11 @@ def class_gradient(
                 for i in range(n):
                     w[i] = given[i]
             if of_losses.size:
-                _of_true(found, of_losses[image], true, n)
-                _loss_slopes(s, q, ce, gamma, edge, n)
-                for i in range(n):
-                    r[i] = -w[i] * found[i] * s[i]
+                for j in range(len(powers)):
+                    _of_true(found, of_losses[image, j], true, n)
+                    _loss_slopes(s, of_cost, q, ce, powers[j], bounds, n)
+                    for i in range(n):
+                        r[i] -= w[i] * found[i] * s[i]
                 s[:] = ZERO
             if rise.size:
                 of_log_p = rise[image, 0, first : first + n]

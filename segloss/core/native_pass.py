@@ -13,7 +13,7 @@ from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
 from segloss.core.native import class_gradient, class_pass, f32, in_threads, pair_gradient, pair_pass
 from segloss.core.pair import prices_of, sums_of
-from segloss.core.truth import How, VoxelLoss, truth
+from segloss.core.truth import How, VoxelLoss, bounds, truth
 
 PART, PARTS = 2**17, 32
 """Values of a part, at least, and parts, at most, that threads share."""
@@ -49,18 +49,18 @@ def fused_pass(
     """The pass of `sums`; the log-probabilities are left in `room`, if given, for the gradient."""
     log_p = empty_map(logits, how.joint) if room is None and (how.likelihood or _is_mapped(how)) else room
     images, classes, _ = logits.shape
-    pair, named, shares = _is_pair(logits, how), _focus(how) is not None, _shares(logits)
+    pair, shares, powers = _is_pair(logits, how), _shares(logits), _powers(how)
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3
     shape = (2 + of_squares, 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
     sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
-    losses = torch.zeros(images if named else 0, shares, *shape[1:], dtype=torch.float64)
+    losses = torch.zeros(images if powers else 0, shares, len(powers), *shape[1:], dtype=torch.float64)
     run = pair_pass if pair else class_pass
     in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums.numpy(), losses.numpy(), _map(log_p))
     found = None
-    if named and pair:
-        found = losses.sum(1) if how.joint else losses.sum(1).flip(2).transpose(1, 2)
-    elif named:
-        found = losses.sum(1, keepdim=True)
+    if powers:
+        found = losses.sum(1)
+        if pair:
+            found = found[:, :, 0] if how.joint else found[:, 0].flip(2).transpose(1, 2)
     elif how.voxel is not None and log_p is not None:
         found = _by_truth(logits, labels, valid, how, how.voxel, log_p)
     if how.likelihood and log_p is room and log_p is not None:
@@ -89,10 +89,11 @@ def fused_gradient(
     if _is_pair(logits, how):
         of_q, of_squares, _, of_losses = prices_of(of_sums, of_losses, how, torch.float32)
         slopes = torch.stack([*of_squares, torch.zeros_like(of_squares[0])][:2]) if of_squares else None
-        prices = [_map(of_q), _map(slopes, 4), _map(of_losses)]
+        of_losses = None if of_losses is None else of_losses.unsqueeze(2 if how.joint else 1)
+        prices = [_map(of_q), _map(slopes, 4), _map(of_losses, 4)]
     else:
         price = None if of_sums is None else prices_of_errors(of_sums, how)
-        prices = [_map(price), _map(None if of_losses is None else of_losses[:, 0], 2)]
+        prices = [_map(price), _map(of_losses)]
     gradient = torch.empty_like(logits)
     run = pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
@@ -104,13 +105,13 @@ def _is_pair(logits: Block, how: How) -> bool:
     return not how.joint or logits.shape[1] == 2
 
 
-def _focus(how: How) -> float | None:
-    return None if how.voxel is None else how.voxel.focus
+def _powers(how: How) -> tuple[tuple[float, float], ...]:
+    return () if how.voxel is None else how.voxel.powers
 
 
 def _is_mapped(how: How) -> bool:
     """Whether the loss of a voxel is one that the loops do not know."""
-    return how.voxel is not None and how.voxel.focus is None
+    return how.voxel is not None and not how.voxel.powers
 
 
 def _shares(logits: Block) -> int:
@@ -132,9 +133,9 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     counted = torch.empty(0, 0, dtype=torch.bool) if of_images[0] is None else of_images[0]
     given = [logits.detach().numpy(), labels.contiguous().numpy()]
     given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
-    focus = _focus(how) or 0.0
-    edge = torch.finfo(torch.float32).eps if 0 < focus < 1 else 0.0
-    factors = f32(how.scale), f32(focus), f32(edge), how.squares
+    powers = np.array(_powers(how), f32).reshape(-1, 2)
+    clamp = 0.0 if how.voxel is None else how.voxel.clamp
+    factors = f32(how.scale), powers, np.array([*bounds(clamp), clamp], f32), how.squares
     if _is_pair(logits, how):
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
         lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)

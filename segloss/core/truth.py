@@ -36,13 +36,15 @@ class VoxelLoss:
     """A loss f(q, ce) of the probability of the truth, 1 - q, and of its cross-entropy, ce = -log(1 - q).
 
     `slope` is its derivative with respect to ce; None stands for 1. `losses` is how many there are along the second
-    axis: see `together`. `focus` is the exponent of a loss that is but a power of q times ce.
+    axis: see `together`. Where each is but a power of q times one of ce, `powers` are these exponents, and q is kept as
+    far from 0 and 1 as `clamp`.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor] | None = None
     losses: int = 1
-    focus: float | None = None
+    powers: tuple[tuple[float, float], ...] = ()
+    clamp: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,17 @@ class How:
         return None if self.voxel is None else self.voxel.slope
 
 
-CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, focus=0.0)
+CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, powers=((0.0, 1.0),))
+
+
+def bounds(clamp: float) -> tuple[float, float]:
+    """The least and the largest cross-entropy of probabilities as far from 0 and 1 as that."""
+    return (-math.log1p(-clamp), -math.log(clamp)) if clamp else (0.0, math.inf)
 
 
 def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
     """Cross-entropy times a power of q, with q kept as far from 0 and 1 as `clamp`, without gradient beyond."""
-    low, high = (-math.log1p(-clamp), -math.log(clamp)) if clamp else (0.0, math.inf)
+    low, high = bounds(clamp)
     raised = torch.pow if gamma >= 1 else power  # without a gradient that is infinite at 0
 
     def value(q: Tensor, ce: Tensor) -> Tensor:
@@ -102,7 +109,7 @@ def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
         rise = torch.addcmul(q, 1 - q, ce, value=gamma).mul_(raised(q, gamma - 1))
         return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
 
-    return VoxelLoss(value, slope, focus=None if clamp else gamma)
+    return VoxelLoss(value, slope, powers=((gamma, 1.0),), clamp=clamp)
 
 
 def together(*losses: VoxelLoss) -> VoxelLoss:
@@ -111,7 +118,8 @@ def together(*losses: VoxelLoss) -> VoxelLoss:
     def slope(q: Tensor, ce: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(q) if f.slope is None else f.slope(q, ce) for f in losses], 1)
 
-    return VoxelLoss(lambda q, ce: torch.cat([f.value(q, ce) for f in losses], 1), slope, len(losses))
+    powers = sum((f.powers for f in losses), ()) if all(f.powers and not f.clamp for f in losses) else ()
+    return VoxelLoss(lambda q, ce: torch.cat([f.value(q, ce) for f in losses], 1), slope, len(losses), powers)
 
 
 def derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:

@@ -21,7 +21,7 @@ from segloss.core import (
     voxel_sums,
 )
 from segloss.core.blocks import kept
-from segloss.core.exclusive import exclusive, focal_log_loss, log_loss, rare_classes, with_margin
+from segloss.core.exclusive import exclusive, focal_log_loss, log_loss, rare_classes
 
 
 def asymmetric_focal_margin_loss(
@@ -74,14 +74,14 @@ def asymmetric_focal_margin_loss(
     not_negative(gamma=gamma, margin=margin, eps=eps)
     check_reduction(reduction)
     x = exclusive(logits, target, activation, ignore_index, mask)
-    _, is_common = rare_classes(rare, asymmetric, x)
-    rare_loss = with_margin(log_loss(eps), margin)
-    common_loss = with_margin(focal_log_loss(gamma, eps), 0.0 if asymmetric else margin)
+    is_rare, is_common = rare_classes(rare, asymmetric, x)
+    lowered = margin * is_rare if margin else None
+    rare_loss, common_loss = log_loss(eps), focal_log_loss(gamma, eps)
     if reduction == "none":
-        log_p = log_likelihood(x)
+        log_p = log_likelihood(x, lowered=lowered)
         ours = (loss.value(-log_p.expm1(), -log_p) for loss in (common_loss, rare_loss))
         loss = over_voxels(kept(torch.where(is_common[x.labels.long()], *ours), x.valid), x, reduction)
     else:
-        of_rare, of_common = voxel_sums(x, together(rare_loss, common_loss)).unbind(1)
+        of_rare, of_common = voxel_sums(x, together(rare_loss, common_loss), lowered=lowered).unbind(1)
         loss = over_total(torch.where(is_common, of_common, of_rare).sum(), 1, x, reduction, group)
     return loss.to(logits.dtype)
