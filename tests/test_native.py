@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import segloss
+from segloss.compound.combo import REJECTED
 from segloss.core import native, native_pass, sums
-from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, VoxelLoss, focused, together
+from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
 MISSED = VoxelLoss(lambda q, ce: q**3, lambda q, ce: 3 * q**2 * (1 - q), powers=((3.0, 0.0),))
@@ -20,6 +21,18 @@ ROOT = VoxelLoss(lambda q, ce: ce**0.5, lambda q, ce: 0.5 * ce**-0.5, powers=((0
 BOTH = VoxelLoss(
     lambda q, ce: (q * ce) ** 1.7, lambda q, ce: 1.7 * (q * ce) ** 0.7 * (q + (1 - q) * ce), powers=((1.7, 1.7),)
 )
+POWER = Term(
+    lambda p, g: (p - g).abs() ** 1.7,
+    lambda p, g: 1.7 * (p - g).abs() ** 0.7 * (p - g).sign(),
+    errors=((OfError.POWER, 1.7), (OfError.POWER, 1.7)),
+)
+HALVES = Term(
+    lambda p, g: (1 - g) * p**1.5 + g * (1 - p) ** 3,
+    lambda p, g: 1.5 * (1 - g) * p**0.5 - 3 * g * (1 - p) ** 2,
+    errors=((OfError.POWER, 1.5), (OfError.POWER, 3.0)),
+)
+LOSSES = segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss, segloss.noise_robust_dice_loss
+TERMS = (POWER, HALVES, REJECTED)
 TOGETHER = ("classes true together", "likelihood of classes true together")
 OF_CLASSES = {name: how for name, how in WANTED.items() if name not in TOGETHER}
 OF_CLASSES |= {
@@ -27,12 +40,17 @@ OF_CLASSES |= {
     "a loss with no name": How("softmax", False, True, likelihood=True, voxel=replace(focused(1.7), powers=())),
     "powers": How("softmax", False, True, voxel=together(CROSS_ENTROPY, MISSED, ROOT, BOTH)),
     "a clamped loss": How("softmax", False, True, voxel=focused(2.0, clamp=0.4)),
+    "terms": How("softmax", False, True, terms=TERMS),
+    "terms, squares, a cost and a loss": How(
+        "softmax", False, True, squares=True, terms=TERMS, cost=torch.ones(1, 1), voxel=CROSS_ENTROPY
+    ),
     "a power of 1": How("softmax", False, True, voxel=focused(1.0)),
     "a power of 3": How("softmax", False, True, voxel=focused(3.0)),
     "a cost and a loss": How("softmax", False, True, cost=torch.ones(1, 1), voxel=CROSS_ENTROPY),
 }
 OF_CHANNELS = {name: how for name, how in EACH.items() if name != "sums, soft labels"}
 OF_CHANNELS |= {
+    "terms": How("sigmoid", True, False, terms=TERMS, voxel=CROSS_ENTROPY),
     "a power of the cross-entropy": How("sigmoid", True, False, voxel=ROOT),
     "a clamped loss": How("sigmoid", True, False, voxel=focused(0.5, clamp=0.4)),
     "squares and a loss": How("sigmoid", True, False, squares=True, voxel=CROSS_ENTROPY),
@@ -50,7 +68,7 @@ def _blocks(monkeypatch):
 @pytest.mark.parametrize("wanted", OF_CLASSES)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("cores", [1, 3])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 1300)], ids=str)
 def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
     how, classes, (logits, labels, valid) = OF_CLASSES[wanted], shape[1], sample(shape, torch.float32, masked)
     how = replace(how, cores=cores)
@@ -97,7 +115,7 @@ def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, 
     logits = torch.randn(1, classes, 3000, generator=generator)
     logits += size * (2 * labels - 1 if classes == 1 else (labels == torch.arange(classes).view(1, -1, 1)))
     logits[..., ::5] *= -1
-    for loss in (segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss):
+    for loss in LOSSES:
         found, exact = [], []
         for x, out in ((logits, found), (logits.double(), exact)):
             leaf = x.clone().requires_grad_()
@@ -114,7 +132,7 @@ def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
     logits = torch.randn(1, classes, 700)
     labels = torch.zeros(1, 1, 700, dtype=torch.long)
     logits[0, -1, 130] = bad
-    for loss in (segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss):
+    for loss in LOSSES:
         leaf = logits.clone().requires_grad_()
         value = loss(leaf, labels)
         plain = loss(logits.double(), labels)

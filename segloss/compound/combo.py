@@ -10,6 +10,7 @@ from segloss.core import (
     HardLabels,
     Logits,
     Mask,
+    OfError,
     ProcessGroup,
     Reduction,
     Term,
@@ -33,7 +34,7 @@ def _slope_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
     return F.threshold((1 - p).reciprocal_().neg_(), -edge, 0) * (1 - g)
 
 
-REJECTED = Term(_log_of_rest, _slope_of_rest)
+REJECTED = Term(_log_of_rest, _slope_of_rest, errors=((OfError.LOG_OF_REST, 0.0), (OfError.NOTHING, 0.0)))
 """The log-probability of a class that is not the true one."""
 
 

@@ -110,6 +110,7 @@ from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.sums import voxel_sums as voxel_sums
 from segloss.core.truth import CROSS_ENTROPY as CROSS_ENTROPY
 from segloss.core.truth import SQUARES as SQUARES
+from segloss.core.truth import OfError as OfError
 from segloss.core.truth import Term as Term
 from segloss.core.truth import VoxelLoss as VoxelLoss
 from segloss.core.truth import focused as focused

@@ -17,6 +17,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from segloss.core.truth import OfError
+
 loop = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
 """Compiles a function: sums in any order, but what is infinite or not a number stays so."""
 inline = njit(inline="always")
@@ -30,6 +32,7 @@ FEW = 8
 """Up to so many classes it is faster to compare with each than to look one up."""
 
 f32, i32 = np.float32, np.int32
+POWER, LOG_OF_REST = f32(OfError.POWER), f32(OfError.LOG_OF_REST)
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
 PER_LOG2, LOG2_HIGH, LOG2_LOW = f32(1.442695041), f32(0.693359375), f32(-2.12194440e-4)
 LEAST, MOST, INFINITE, EPS = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps
@@ -148,6 +151,9 @@ def _powers(out, q, exponent, edge, n):
     elif exponent == TWO:
         for i in range(n):
             out[i] = q[i] * q[i]
+    elif exponent == ONE + HALF:
+        for i in range(n):
+            out[i] = q[i] * np.sqrt(q[i])
     else:
         for i in range(n):
             raised, top = exp(exponent * log(q[i])), INFINITE if exponent > ZERO else -ONE
@@ -202,6 +208,38 @@ def _loss_slopes(out, work, q, ce, powers, bounds, n):
 
 
 @inline
+def _of_errors(out, e, of, exponent, n):
+    """A function of errors that `OfError` names."""
+    if of == POWER:
+        _powers(out, e, exponent, ZERO, n)
+    elif of == LOG_OF_REST:
+        for i in range(n):
+            error = min(e[i], ONE - EPS)
+            near, far = log1p(-error), log(ONE - error)
+            out[i] = near if error < HALF else far
+    else:
+        out[:] = ZERO
+
+
+@inline
+def _slopes_of_errors(out, e, of, exponent, n):
+    """Its derivative."""
+    if of == POWER and exponent == ONE + HALF:
+        for i in range(n):
+            out[i] = exponent * np.sqrt(e[i])
+    elif of == POWER:
+        _powers(out, e, exponent - ONE, ZERO, n)
+        for i in range(n):
+            out[i] *= exponent
+    elif of == LOG_OF_REST:
+        for i in range(n):
+            right = ONE - e[i]
+            out[i] = -ONE / right if right > EPS * TWO / f32(3) else ZERO
+    else:
+        out[:] = ZERO
+
+
+@inline
 def voxels_of(given, image, first, last):
     """Some voxels of an image, of what may not be there."""
     return given[image, first:last] if len(given) else given.reshape(-1)[:0]
@@ -244,8 +282,9 @@ def _add_pair(total, x, w, g, n):
 
 @loop
 def pair_pass(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, totals, losses, log_p
-):
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    totals, losses, log_p,
+):  # fmt: skip
     """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
@@ -280,6 +319,13 @@ def pair_pass(
                     if len(weights):
                         _add_pair(totals[image, part, 3, k], q, keep, g, n)
                         _add_pair(totals[image, part, 4, k], one, keep, g, n)
+                for t in range(len(terms)):
+                    (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                    of = totals[image, part, totals.shape[2] - len(terms) + t, k]
+                    _of_errors(work, q, of_missed, missed_exponent, n)
+                    _add_pair(of, work, keep, g, n)
+                    _of_errors(work, q, of_wrong, wrong_exponent, n)
+                    _add_pair(of[::-1], work, keep, g, n)
                 if losses.size:
                     for j in range(len(powers)):
                         _losses(work, more, q, ce, powers[j], bounds, n)
@@ -288,8 +334,8 @@ def pair_pass(
 
 @loop
 def pair_gradient(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, of_q, of_squares,
-    of_losses, rise, gradient,
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    of_q, of_squares, of_terms, of_losses, rise, gradient,
 ):  # fmt: skip
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
     images, channels, voxels = logits.shape
@@ -321,6 +367,14 @@ def pair_gradient(
                     for i in range(n):
                         rises = (no + yes_more * g[i]) * q[i] + linear_no + linear_yes_more * g[i]
                         more[i] = rises * (ONE - q[i])
+                for t in range(len(of_terms)):
+                    (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                    of_no, of_yes = of_terms[t, image, k]
+                    _slopes_of_errors(work, q, of_missed, missed_exponent, n)
+                    _slopes_of_errors(spare, q, of_wrong, wrong_exponent, n)
+                    for i in range(n):
+                        same, inverse = of_no + (of_yes - of_no) * g[i], of_yes + (of_no - of_yes) * g[i]
+                        more[i] += (same * work[i] + inverse * spare[i]) * (ONE - q[i])
                 if of_losses.size:
                     for j in range(len(powers)):
                         of = of_losses[image, j, k]
@@ -413,8 +467,9 @@ def _total(w, x, y, n):
 
 @loop
 def class_pass(
-    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, sums, losses, log_p
-):
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
+    sums, losses, log_p,
+):  # fmt: skip
     """What some voxels add to the sums: of wrong p, missed p, and true; weighted, and squares, and of the cost.
 
     p is left at 0 where it is that of the true class, so that errors are what is added up.
@@ -468,6 +523,14 @@ def class_pass(
                 for i in range(n):
                     total[i] = q[i] * q[i]
                 _add_by_class(of[1], total, keep, true, n)
+            for t in range(len(terms)):
+                (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                of = sums[image, part, 3 + (5 if len(weights) else 2) * squares + t]
+                for c in range(classes):
+                    _of_errors(total, p[c], of_wrong, wrong_exponent, n)
+                    of[c] += _total(keep, one, total, n)
+                _of_errors(total, q, of_missed, missed_exponent, n)
+                _add_by_class(of, total, keep, true, n)
             if losses.size:
                 for j in range(len(powers)):
                     _losses(total, score, q, ce, powers[j], bounds, n)
@@ -475,7 +538,7 @@ def class_pass(
 
 
 @inline
-def _slope(s, p, c, price, w, cost, of_cost, squares, true, n):
+def _slope(s, work, p, c, price, w, cost, of_cost, squares, terms, true, n):
     """The slope of the priced sums with respect to p of a class, where it is not the true one."""
     of_wrong = price[0, c]
     for i in range(n):
@@ -484,6 +547,11 @@ def _slope(s, p, c, price, w, cost, of_cost, squares, true, n):
         rise, linear = price[2, c], price[4, c]
         for i in range(n):
             s[i] += w[i] * (linear + rise * p[i])
+    for t in range(len(terms)):
+        of_wrong = price[2 + 4 * squares + t, c]
+        _slopes_of_errors(work, p, terms[t, 0, 0], terms[t, 1, 0], n)
+        for i in range(n):
+            s[i] += of_wrong * w[i] * work[i]
     if len(cost):
         of_c = cost[c]
         for i in range(n):
@@ -506,15 +574,15 @@ def _of_true(out, prices, true, n):
 
 @loop
 def class_gradient(
-    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, price, of_losses, rise,
-    gradient,
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
+    price, of_losses, rise, gradient,
 ):  # fmt: skip
     """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
-    keep, top, r, fall, q, ce, s, w, of_cost, found = np.empty((10, tile), f32)
+    keep, top, r, fall, q, ce, s, w, of_cost, found, work = np.empty((11, tile), f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -527,7 +595,7 @@ def class_gradient(
             if of_losses.size:
                 for j in range(len(powers)):
                     _of_true(found, of_losses[image, j], true, n)
-                    _loss_slopes(s, of_cost, q, ce, powers[j], bounds, n)
+                    _loss_slopes(s, work, q, ce, powers[j], bounds, n)
                     for i in range(n):
                         r[i] -= w[i] * found[i] * s[i]
                 s[:] = ZERO
@@ -539,7 +607,7 @@ def class_gradient(
                 _of_true(of_cost, price[image, -1], true, n)
                 for c in range(classes):
                     row = p[c]
-                    _slope(s, row, c, price[image], w, cost, of_cost, squares, true, n)
+                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
                     for i in range(n):
                         fall[i] += s[i] * row[i]
                 _of_true(s, price[image, 1], true, n)
@@ -550,6 +618,11 @@ def class_gradient(
                     _of_true(found, price[image, 5], true, n)
                     for i in range(n):
                         s[i] += w[i] * found[i]
+                for t in range(len(terms)):
+                    _of_true(found, price[image, 2 + 4 * squares + t], true, n)
+                    _slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
+                    for i in range(n):
+                        s[i] -= w[i] * found[i] * work[i]
                 if len(cost):
                     for i in range(n):
                         s[i] += of_cost[i] * cost[true[i], true[i]]
@@ -563,7 +636,7 @@ def class_gradient(
             for c in range(classes):
                 row, out = p[c], gradient[image, c, first : first + n]
                 if price.size:
-                    _slope(s, row, c, price[image], w, cost, of_cost, squares, true, n)
+                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
                 for i in range(n):
                     at_truth, elsewhere = found[i], row[i] * (s[i] - r[i])
                     out[i] = at_truth if true[i] == i32(c) else elsewhere

@@ -21,7 +21,8 @@ PART, PARTS = 2**17, 32
 
 def takes(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of the loops."""
-    if logits.dtype != torch.float32 or how.terms or how.known is not None or logits.numel() == 0:
+    named = all(term.errors for term in how.terms)
+    if logits.dtype != torch.float32 or not named or how.known is not None or logits.numel() == 0:
         return False
     if how.activation == "softmax":
         return how.exclusive
@@ -51,7 +52,7 @@ def fused_pass(
     images, classes, _ = logits.shape
     pair, shares, powers = _is_pair(logits, how), _shares(logits), _powers(how)
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3
-    shape = (2 + of_squares, 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
+    shape = (2 + of_squares + len(how.terms), 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
     sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
     losses = torch.zeros(images if powers else 0, shares, len(powers), *shape[1:], dtype=torch.float64)
     run = pair_pass if pair else class_pass
@@ -87,10 +88,11 @@ def fused_gradient(
         found = _rise(logits, labels, valid, how, room, of_losses)
         rise, of_losses = found if rise is None else found.add_(rise), None
     if _is_pair(logits, how):
-        of_q, of_squares, _, of_losses = prices_of(of_sums, of_losses, how, torch.float32)
+        of_q, of_squares, of_terms, of_losses = prices_of(of_sums, of_losses, how, torch.float32)
         slopes = torch.stack([*of_squares, torch.zeros_like(of_squares[0])][:2]) if of_squares else None
+        terms = torch.stack(of_terms) if of_terms else None
         of_losses = None if of_losses is None else of_losses.unsqueeze(2 if how.joint else 1)
-        prices = [_map(of_q), _map(slopes, 4), _map(of_losses, 4)]
+        prices = [_map(of_q), _map(slopes, 4), _map(terms, 4), _map(of_losses, 4)]
     else:
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
@@ -134,8 +136,10 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     given = [logits.detach().numpy(), labels.contiguous().numpy()]
     given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
     powers = np.array(_powers(how), f32).reshape(-1, 2)
+    errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]
+    terms = np.array(errors, f32).reshape(-1, 2, 2)
     clamp = 0.0 if how.voxel is None else how.voxel.clamp
-    factors = f32(how.scale), powers, np.array([*bounds(clamp), clamp], f32), how.squares
+    factors = f32(how.scale), powers, np.array([*bounds(clamp), clamp], f32), how.squares, terms
     if _is_pair(logits, how):
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
         lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import torch
@@ -16,15 +17,25 @@ from segloss.core.pointwise import power
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
 
 
+class OfError(IntEnum):
+    """A function of an error e that loops know: 0, a power, or the logarithm of 1 - e, which is kept above 0."""
+
+    NOTHING = 0
+    POWER = 1
+    LOG_OF_REST = 2
+
+
 @dataclass(frozen=True)
 class Term:
     """A function f(p, g) of probability and membership, and its derivative with respect to p.
 
-    Without `slope` the derivative is found from the value, which takes longer.
+    Without `slope` the derivative is found from the value, which takes longer. `errors` are what f(p, 0) is of p and
+    f(1 - p, 1) is of p, with the exponent of a power, where loops know both.
     """
 
     value: Callable[[Any, Any], Tensor]
     slope: Callable[[Any, Any], Tensor] | None = None
+    errors: tuple[tuple[OfError, float], tuple[OfError, float]] | None = None
 
 
 Terms = tuple[Term, ...]

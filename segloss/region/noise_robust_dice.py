@@ -8,6 +8,7 @@ from segloss.core import (
     Labels,
     Logits,
     Mask,
+    OfError,
     ProcessGroup,
     Reduction,
     Term,
@@ -73,6 +74,7 @@ def noise_robust_dice_loss(
     error = Term(
         lambda p, g: power((p - g).abs(), gamma),
         lambda p, g: gamma * (p - g).abs().clamp(min=1e-24) ** (gamma - 1) * (p - g).sign(),  # roots of 0 take long
+        errors=((OfError.POWER, gamma), (OfError.POWER, gamma)),
     )
     e = evidence(logits, target, *how, terms=(error, SQUARES) if squared else (error,))
     size = e.terms[1] if squared else e.p + e.g
