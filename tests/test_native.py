@@ -13,6 +13,7 @@ import torch
 import segloss
 from segloss.compound.combo import REJECTED
 from segloss.core import native, native_pass, sums
+from segloss.core.partial import excluded_log
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
@@ -32,10 +33,10 @@ HALVES = Term(
     errors=((OfError.POWER, 1.5), (OfError.POWER, 3.0)),
 )
 LOSSES = segloss.dice_ce_loss, segloss.focal_loss, segloss.squared_dice_loss, segloss.noise_robust_dice_loss
-TERMS = (POWER, HALVES, REJECTED)
-TOGETHER = ("classes true together", "likelihood of classes true together")
-OF_CLASSES = {name: how for name, how in WANTED.items() if name not in TOGETHER}
-OF_CLASSES |= {
+TERMS = (POWER, HALVES, REJECTED, excluded_log(0.3), excluded_log(1.0))
+OF_CLASSES = WANTED | {
+    "terms of classes true together": How("softmax", False, True, terms=TERMS, known=torch.ones(1, 1) > 0),
+    "sums of classes true together": How("softmax", False, True, known=torch.ones(1, 1) > 0),
     "squares alone": How("softmax", False, True, squares=True),
     "a loss with no name": How("softmax", False, True, likelihood=True, voxel=replace(focused(1.7), powers=())),
     "powers": How("softmax", False, True, voxel=together(CROSS_ENTROPY, MISSED, ROOT, BOTH)),
@@ -76,6 +77,9 @@ def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
         how = replace(how, lowered=torch.arange(classes) / classes)
     if how.cost is not None:
         how = replace(how, cost=torch.rand(classes, classes))
+    if how.known is not None:
+        how = replace(how, known=torch.arange(classes).expand(shape[0], -1) % 3 == 0)
+        labels = torch.where(labels == 255, labels, labels // 3 * 3)  # what is not known is background
     agree(native_pass, how, logits, labels, valid)
 
 
@@ -125,6 +129,23 @@ def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, 
         assert (found[1] - exact[1]).norm() <= 3e-6 * exact[1].norm() + 1e-9
 
 
+@pytest.mark.parametrize("size", [1.0, 20.0, 200.0])
+def test_loops_of_classes_true_together_are_exact(monkeypatch, size):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, 5, (2, 3000), generator=generator)
+    logits = torch.randn(2, 5, 3000, generator=generator) + size * (labels.unsqueeze(1) == torch.arange(5).view(-1, 1))
+    logits[..., ::5] *= -1
+    for loss in (segloss.marginal_cross_entropy_loss, segloss.marginal_exclusion_loss, segloss.exclusion_dice_loss):
+        found, exact = [], []
+        for x, out in ((logits, found), (logits.double(), exact)):
+            leaf = x.clone().requires_grad_()
+            value = loss(leaf, labels, annotated=[{1, 3}, {2}])
+            out += [value.detach().double(), torch.autograd.grad(value, leaf)[0].double()]
+        torch.testing.assert_close(found[0], exact[0], rtol=2e-6, atol=1e-12)
+        assert (found[1] - exact[1]).norm() <= 3e-6 * exact[1].norm() + 1e-9
+
+
 @pytest.mark.parametrize("classes", [1, 2, 4])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
@@ -151,7 +172,7 @@ def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
     assert sums.kernels_for(logits.bfloat16(), labels, plain) is None
     assert sums.kernels_for(logits[..., :0], labels, plain) is None
     assert sums.kernels_for(logits, torch.rand(1, 3, 4), each) is None
-    for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True), WANTED[TOGETHER[0]]):
+    for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True)):
         assert sums.kernels_for(logits, labels, how) is None
 
 

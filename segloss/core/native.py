@@ -32,7 +32,7 @@ FEW = 8
 """Up to so many classes it is faster to compare with each than to look one up."""
 
 f32, i32 = np.float32, np.int32
-POWER, LOG_OF_REST = f32(OfError.POWER), f32(OfError.LOG_OF_REST)
+POWER, LOG, LOG_OF_REST = f32(OfError.POWER), f32(OfError.LOG), f32(OfError.LOG_OF_REST)
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
 PER_LOG2, LOG2_HIGH, LOG2_LOW = f32(1.442695041), f32(0.693359375), f32(-2.12194440e-4)
 LEAST, MOST, INFINITE, EPS = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps
@@ -162,7 +162,7 @@ def _powers(out, q, exponent, edge, n):
 
 
 @inline
-def _losses(out, work, q, ce, powers, bounds, n):
+def losses_of(out, work, q, ce, powers, bounds, n):
     """A power of q times one of the cross-entropy; q and it are brought within their bounds."""
     if bounds[0] > ZERO:
         low, high, clamp = bounds
@@ -181,7 +181,7 @@ def _losses(out, work, q, ce, powers, bounds, n):
 
 
 @inline
-def _loss_slopes(out, work, q, ce, powers, bounds, n):
+def loss_slopes(out, work, q, ce, powers, bounds, n):
     """Its derivative with respect to the cross-entropy."""
     of_q, of_ce = powers
     out[:] = ONE
@@ -208,10 +208,16 @@ def _loss_slopes(out, work, q, ce, powers, bounds, n):
 
 
 @inline
-def _of_errors(out, e, of, exponent, n):
+def of_errors(out, e, of, number, n):
     """A function of errors that `OfError` names."""
     if of == POWER:
-        _powers(out, e, exponent, ZERO, n)
+        _powers(out, e, number, ZERO, n)
+    elif of == LOG and number == ONE:
+        for i in range(n):
+            out[i] = log1p(e[i])
+    elif of == LOG:
+        for i in range(n):
+            out[i] = log(e[i] + number)
     elif of == LOG_OF_REST:
         for i in range(n):
             error = min(e[i], ONE - EPS)
@@ -222,15 +228,18 @@ def _of_errors(out, e, of, exponent, n):
 
 
 @inline
-def _slopes_of_errors(out, e, of, exponent, n):
+def slopes_of_errors(out, e, of, number, n):
     """Its derivative."""
-    if of == POWER and exponent == ONE + HALF:
+    if of == POWER and number == ONE + HALF:
         for i in range(n):
-            out[i] = exponent * np.sqrt(e[i])
+            out[i] = number * np.sqrt(e[i])
     elif of == POWER:
-        _powers(out, e, exponent - ONE, ZERO, n)
+        _powers(out, e, number - ONE, ZERO, n)
         for i in range(n):
-            out[i] *= exponent
+            out[i] *= number
+    elif of == LOG:
+        for i in range(n):
+            out[i] = ONE / (e[i] + number)
     elif of == LOG_OF_REST:
         for i in range(n):
             right = ONE - e[i]
@@ -320,15 +329,15 @@ def pair_pass(
                         _add_pair(totals[image, part, 3, k], q, keep, g, n)
                         _add_pair(totals[image, part, 4, k], one, keep, g, n)
                 for t in range(len(terms)):
-                    (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
                     of = totals[image, part, totals.shape[2] - len(terms) + t, k]
-                    _of_errors(work, q, of_missed, missed_exponent, n)
+                    of_errors(work, q, of_missed, missed_number, n)
                     _add_pair(of, work, keep, g, n)
-                    _of_errors(work, q, of_wrong, wrong_exponent, n)
+                    of_errors(work, q, of_wrong, wrong_number, n)
                     _add_pair(of[::-1], work, keep, g, n)
                 if losses.size:
                     for j in range(len(powers)):
-                        _losses(work, more, q, ce, powers[j], bounds, n)
+                        losses_of(work, more, q, ce, powers[j], bounds, n)
                         _add_pair(losses[image, part, j, k], work, keep, g, n)
 
 
@@ -368,10 +377,10 @@ def pair_gradient(
                         rises = (no + yes_more * g[i]) * q[i] + linear_no + linear_yes_more * g[i]
                         more[i] = rises * (ONE - q[i])
                 for t in range(len(of_terms)):
-                    (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
                     of_no, of_yes = of_terms[t, image, k]
-                    _slopes_of_errors(work, q, of_missed, missed_exponent, n)
-                    _slopes_of_errors(spare, q, of_wrong, wrong_exponent, n)
+                    slopes_of_errors(work, q, of_missed, missed_number, n)
+                    slopes_of_errors(spare, q, of_wrong, wrong_number, n)
                     for i in range(n):
                         same, inverse = of_no + (of_yes - of_no) * g[i], of_yes + (of_no - of_yes) * g[i]
                         more[i] += (same * work[i] + inverse * spare[i]) * (ONE - q[i])
@@ -379,7 +388,7 @@ def pair_gradient(
                     for j in range(len(powers)):
                         of = of_losses[image, j, k]
                         no, yes_more = of[0], of[1] - of[0]
-                        _loss_slopes(work, spare, q, ce, powers[j], bounds, n)
+                        loss_slopes(work, spare, q, ce, powers[j], bounds, n)
                         for i in range(n):
                             more[i] += (no + yes_more * g[i]) * work[i]
                 if len(weights):
@@ -442,7 +451,7 @@ def _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, 
 
 
 @inline
-def _add_by_class(sums, x, w, true, n):
+def add_by_class(sums, x, w, true, n):
     """Add up w x by the true class."""
     if len(sums) > FEW:
         for i in range(n):
@@ -495,8 +504,8 @@ def class_pass(
                 of = sums[image, part]
                 for c in range(classes):
                     of[0, c] += _total(one, one, p[c], n)
-                _add_by_class(of[1], q, keep, true, n)
-                _add_by_class(of[2], one, keep, true, n)
+                add_by_class(of[1], q, keep, true, n)
+                add_by_class(of[2], one, keep, true, n)
                 if len(cost):
                     for i in range(n):
                         total[i] = ZERO
@@ -505,7 +514,7 @@ def class_pass(
                         for i in range(n):
                             right, elsewhere = ONE - q[i], row[i]
                             total[i] += of_c[true[i]] * (right if true[i] == i32(c) else elsewhere)
-                    _add_by_class(of[-1], total, keep, true, n)
+                    add_by_class(of[-1], total, keep, true, n)
             if len(weights):
                 w = weights[image, first : first + n]
                 for i in range(n):
@@ -515,26 +524,29 @@ def class_pass(
                 if len(weights):
                     for c in range(classes):
                         of[0, c] += _total(keep, one, p[c], n)
-                    _add_by_class(of[1], q, keep, true, n)
-                    _add_by_class(of[2], one, keep, true, n)
+                    add_by_class(of[1], q, keep, true, n)
+                    add_by_class(of[2], one, keep, true, n)
                     of = of[3:]
                 for c in range(classes):
                     of[0, c] += _total(keep, p[c], p[c], n)
                 for i in range(n):
                     total[i] = q[i] * q[i]
-                _add_by_class(of[1], total, keep, true, n)
+                add_by_class(of[1], total, keep, true, n)
             for t in range(len(terms)):
-                (of_wrong, of_missed), (wrong_exponent, missed_exponent) = terms[t]
+                (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
                 of = sums[image, part, 3 + (5 if len(weights) else 2) * squares + t]
                 for c in range(classes):
-                    _of_errors(total, p[c], of_wrong, wrong_exponent, n)
+                    of_errors(total, p[c], of_wrong, wrong_number, n)
+                    for i in range(n):
+                        elsewhere = total[i]
+                        total[i] = ZERO if true[i] == i32(c) else elsewhere
                     of[c] += _total(keep, one, total, n)
-                _of_errors(total, q, of_missed, missed_exponent, n)
-                _add_by_class(of, total, keep, true, n)
+                of_errors(total, q, of_missed, missed_number, n)
+                add_by_class(of, total, keep, true, n)
             if losses.size:
                 for j in range(len(powers)):
-                    _losses(total, score, q, ce, powers[j], bounds, n)
-                    _add_by_class(losses[image, part, j], total, keep, true, n)
+                    losses_of(total, score, q, ce, powers[j], bounds, n)
+                    add_by_class(losses[image, part, j], total, keep, true, n)
 
 
 @inline
@@ -549,7 +561,7 @@ def _slope(s, work, p, c, price, w, cost, of_cost, squares, terms, true, n):
             s[i] += w[i] * (linear + rise * p[i])
     for t in range(len(terms)):
         of_wrong = price[2 + 4 * squares + t, c]
-        _slopes_of_errors(work, p, terms[t, 0, 0], terms[t, 1, 0], n)
+        slopes_of_errors(work, p, terms[t, 0, 0], terms[t, 1, 0], n)
         for i in range(n):
             s[i] += of_wrong * w[i] * work[i]
     if len(cost):
@@ -559,7 +571,7 @@ def _slope(s, work, p, c, price, w, cost, of_cost, squares, terms, true, n):
 
 
 @inline
-def _of_true(out, prices, true, n):
+def of_true(out, prices, true, n):
     """What is priced for the true class."""
     if len(prices) > FEW:
         for i in range(n):
@@ -594,8 +606,8 @@ def class_gradient(
                     w[i] = given[i]
             if of_losses.size:
                 for j in range(len(powers)):
-                    _of_true(found, of_losses[image, j], true, n)
-                    _loss_slopes(s, work, q, ce, powers[j], bounds, n)
+                    of_true(found, of_losses[image, j], true, n)
+                    loss_slopes(s, work, q, ce, powers[j], bounds, n)
                     for i in range(n):
                         r[i] -= w[i] * found[i] * s[i]
                 s[:] = ZERO
@@ -604,23 +616,23 @@ def class_gradient(
                 for i in range(n):
                     r[i] += of_log_p[i]
             if price.size:
-                _of_true(of_cost, price[image, -1], true, n)
+                of_true(of_cost, price[image, -1], true, n)
                 for c in range(classes):
                     row = p[c]
                     _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
                     for i in range(n):
                         fall[i] += s[i] * row[i]
-                _of_true(s, price[image, 1], true, n)
+                of_true(s, price[image, 1], true, n)
                 if squares:
-                    _of_true(found, price[image, 3], true, n)
+                    of_true(found, price[image, 3], true, n)
                     for i in range(n):
                         s[i] += w[i] * found[i] * q[i]
-                    _of_true(found, price[image, 5], true, n)
+                    of_true(found, price[image, 5], true, n)
                     for i in range(n):
                         s[i] += w[i] * found[i]
                 for t in range(len(terms)):
-                    _of_true(found, price[image, 2 + 4 * squares + t], true, n)
-                    _slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
+                    of_true(found, price[image, 2 + 4 * squares + t], true, n)
+                    slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
                     for i in range(n):
                         s[i] -= w[i] * found[i] * work[i]
                 if len(cost):

@@ -12,6 +12,7 @@ from segloss.core.blocks import Block, kept, part, parts, weighted
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
 from segloss.core.native import class_gradient, class_pass, f32, in_threads, pair_gradient, pair_pass
+from segloss.core.native_together import together_gradient, together_pass
 from segloss.core.pair import prices_of, sums_of
 from segloss.core.truth import How, VoxelLoss, bounds, truth
 
@@ -22,8 +23,10 @@ PART, PARTS = 2**17, 32
 def takes(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of the loops."""
     named = all(term.errors for term in how.terms)
-    if logits.dtype != torch.float32 or not named or how.known is not None or logits.numel() == 0:
+    if logits.dtype != torch.float32 or not named or logits.numel() == 0:
         return False
+    if how.known is not None:
+        return not (_is_mapped(how) or how.squares or how.cost is not None or how.lowered is not None or how.scale != 1)
     if how.activation == "softmax":
         return how.exclusive
     return how.activation == "sigmoid" and not labels.is_floating_point()
@@ -55,7 +58,7 @@ def fused_pass(
     shape = (2 + of_squares + len(how.terms), 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
     sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
     losses = torch.zeros(images if powers else 0, shares, len(powers), *shape[1:], dtype=torch.float64)
-    run = pair_pass if pair else class_pass
+    run = together_pass if how.known is not None else pair_pass if pair else class_pass
     in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums.numpy(), losses.numpy(), _map(log_p))
     found = None
     if powers:
@@ -97,14 +100,15 @@ def fused_gradient(
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
     gradient = torch.empty_like(logits)
-    run = pair_gradient if _is_pair(logits, how) else class_gradient
+    alone = pair_gradient if _is_pair(logits, how) else class_gradient
+    run = alone if how.known is None else together_gradient
     given = _given(logits, labels, valid, how)
     in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), gradient.numpy())
     return gradient
 
 
 def _is_pair(logits: Block, how: How) -> bool:
-    return not how.joint or logits.shape[1] == 2
+    return how.known is None and (not how.joint or logits.shape[1] == 2)
 
 
 def _powers(how: How) -> tuple[tuple[float, float], ...]:
@@ -139,7 +143,10 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]
     terms = np.array(errors, f32).reshape(-1, 2, 2)
     clamp = 0.0 if how.voxel is None else how.voxel.clamp
-    factors = f32(how.scale), powers, np.array([*bounds(clamp), clamp], f32), how.squares, terms
+    limits = np.array([*bounds(clamp), clamp], f32)
+    if how.known is not None:
+        return *given, how.known.contiguous().view(torch.uint8).numpy(), powers, limits, terms
+    factors = f32(how.scale), powers, limits, how.squares, terms
     if _is_pair(logits, how):
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
         lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)

@@ -21,7 +21,7 @@ from segloss.core.inputs import (
 )
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
-from segloss.core.truth import Term, Terms, VoxelLoss
+from segloss.core.truth import OfError, Term, Terms, VoxelLoss
 
 Annotated = Bool[Tensor, "B C"] | Collection[int] | Sequence[Collection[int]]
 
@@ -112,7 +112,8 @@ def excluded_log(smooth: float) -> Term:
     def log(p: Tensor) -> Tensor:
         return p.log1p() if smooth == 1 else (p + smooth).log()  # which takes twice as long
 
-    return Term(lambda p, g: (1 - g) * log(p), lambda p, g: (1 - g) / (p + smooth))
+    errors = (OfError.LOG, smooth), (OfError.NOTHING, 0.0)
+    return Term(lambda p, g: (1 - g) * log(p), lambda p, g: (1 - g) / (p + smooth), errors)
 
 
 def partial_labels(

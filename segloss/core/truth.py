@@ -18,19 +18,20 @@ MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs le
 
 
 class OfError(IntEnum):
-    """A function of an error e that loops know: 0, a power, or the logarithm of 1 - e, which is kept above 0."""
+    """A function of an error e and a number n that loops know: 0, e**n, log(e + n), or log(1 - e) of an e below 1."""
 
     NOTHING = 0
     POWER = 1
-    LOG_OF_REST = 2
+    LOG = 2
+    LOG_OF_REST = 3
 
 
 @dataclass(frozen=True)
 class Term:
     """A function f(p, g) of probability and membership, and its derivative with respect to p.
 
-    Without `slope` the derivative is found from the value, which takes longer. `errors` are what f(p, 0) is of p and
-    f(1 - p, 1) is of p, with the exponent of a power, where loops know both.
+    Without `slope` the derivative is found from the value, which takes longer. `errors` are the functions of p that
+    f(p, 0) and f(1 - p, 1) are, with their number, where loops know both.
     """
 
     value: Callable[[Any, Any], Tensor]
