@@ -1,0 +1,248 @@
+"""Loops over classes that exclude each other."""
+
+# pyright: reportIndexIssue=false, reportCallIssue=false
+
+import numpy as np
+
+from segloss.core.native import (
+    HALF,
+    INFINITE,
+    ONE,
+    TILE,
+    VALUES,
+    ZERO,
+    add_by_class,
+    exp,
+    f32,
+    i32,
+    inline,
+    log,
+    log1p,
+    loop,
+    loss_slopes,
+    losses_of,
+    of_errors,
+    of_true,
+    slopes_of_errors,
+    voxels_of,
+)
+
+
+@inline
+def _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce):
+    """Of some voxels: the class, whether they count, p of the others, and q and the cross-entropy of the true one."""
+    label, here = labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n)
+    keep[:], top[:], total[:] = ONE, -INFINITE, ZERO
+    for i in range(n):
+        true[i] = label[i]
+    if len(valid):
+        for i in range(n):
+            keep[i] = ONE if here[i] else ZERO
+        for i in range(n):
+            k = label[i]
+            true[i] = k if here[i] else 0
+    for c in range(len(p)):
+        x, row, low = logits[image, c, first : first + n], p[c], lowered[c]
+        for i in range(n):
+            z = scale * x[i] - (low if true[i] == i32(c) else ZERO)
+            row[i] = z if keep[i] > ZERO else ZERO
+        for i in range(n):
+            z, highest, at_truth = row[i], top[i], score[i]
+            top[i] = z if z > highest else highest
+            score[i] = z if true[i] == i32(c) else at_truth
+    for c in range(len(p)):
+        row = p[c]
+        for i in range(n):
+            e, at_truth = exp(row[i] - top[i]), ce[i]
+            ce[i] = e if true[i] == i32(c) else at_truth
+            row[i] = ZERO if true[i] == i32(c) else e
+        for i in range(n):
+            total[i] += row[i]
+    for i in range(n):
+        q[i] = total[i] / (total[i] + ce[i])
+    for i in range(n):
+        score[i] = log(total[i] + ce[i]) + top[i] - score[i]
+    for i in range(n):
+        total[i] = keep[i] / (total[i] + ce[i])
+    for i in range(n):
+        near, far = -log1p(-q[i]), score[i]
+        ce[i] = near if q[i] < HALF else far
+    for c in range(len(p)):
+        row = p[c]
+        for i in range(n):
+            row[i] *= total[i]
+
+
+@inline
+def _total(w, x, y, n):
+    """The sum of w x y."""
+    total = ZERO
+    for i in range(n):
+        total += w[i] * x[i] * y[i]
+    return total
+
+
+@loop
+def class_pass(
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
+    sums, losses, log_p,
+):  # fmt: skip
+    """What some voxels add to the sums: of wrong p, missed p, and true; weighted, and squares, and of the cost.
+
+    p is left at 0 where it is that of the true class, so that errors are what is added up.
+    """
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
+    keep, top, score, total, q, ce = np.empty((6, tile), f32)
+    one = np.ones(tile, f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look_at_classes(
+                logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce
+            )
+            if log_p.size:
+                out = log_p[image, 0, first : first + n]
+                for i in range(n):
+                    likely = -ce[i]
+                    out[i] = likely if keep[i] > ZERO else ZERO
+            if sums.size:
+                of = sums[image, part]
+                for c in range(classes):
+                    of[0, c] += _total(one, one, p[c], n)
+                add_by_class(of[1], q, keep, true, n)
+                add_by_class(of[2], one, keep, true, n)
+                if len(cost):
+                    for i in range(n):
+                        total[i] = ZERO
+                    for c in range(classes):
+                        row, of_c = p[c], cost[c]
+                        for i in range(n):
+                            right, elsewhere = ONE - q[i], row[i]
+                            total[i] += of_c[true[i]] * (right if true[i] == i32(c) else elsewhere)
+                    add_by_class(of[-1], total, keep, true, n)
+            if len(weights):
+                w = weights[image, first : first + n]
+                for i in range(n):
+                    keep[i] *= w[i]
+            if squares:
+                of = sums[image, part, 3:]
+                if len(weights):
+                    for c in range(classes):
+                        of[0, c] += _total(keep, one, p[c], n)
+                    add_by_class(of[1], q, keep, true, n)
+                    add_by_class(of[2], one, keep, true, n)
+                    of = of[3:]
+                for c in range(classes):
+                    of[0, c] += _total(keep, p[c], p[c], n)
+                for i in range(n):
+                    total[i] = q[i] * q[i]
+                add_by_class(of[1], total, keep, true, n)
+            for t in range(len(terms)):
+                (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
+                of = sums[image, part, 3 + (5 if len(weights) else 2) * squares + t]
+                for c in range(classes):
+                    of_errors(total, p[c], of_wrong, wrong_number, n)
+                    for i in range(n):
+                        elsewhere = total[i]
+                        total[i] = ZERO if true[i] == i32(c) else elsewhere
+                    of[c] += _total(keep, one, total, n)
+                of_errors(total, q, of_missed, missed_number, n)
+                add_by_class(of, total, keep, true, n)
+            if losses.size:
+                for j in range(len(powers)):
+                    losses_of(total, score, q, ce, powers[j], bounds, n)
+                    add_by_class(losses[image, part, j], total, keep, true, n)
+
+
+@inline
+def _slope(s, work, p, c, price, w, cost, of_cost, squares, terms, true, n):
+    """The slope of the priced sums with respect to p of a class, where it is not the true one."""
+    of_wrong = price[0, c]
+    for i in range(n):
+        s[i] = of_wrong
+    if squares:
+        rise, linear = price[2, c], price[4, c]
+        for i in range(n):
+            s[i] += w[i] * (linear + rise * p[i])
+    for t in range(len(terms)):
+        of_wrong = price[2 + 4 * squares + t, c]
+        slopes_of_errors(work, p, terms[t, 0, 0], terms[t, 1, 0], n)
+        for i in range(n):
+            s[i] += of_wrong * w[i] * work[i]
+    if len(cost):
+        of_c = cost[c]
+        for i in range(n):
+            s[i] += of_cost[i] * of_c[true[i]]
+
+
+@loop
+def class_gradient(
+    part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
+    price, of_losses, rise, gradient,
+):  # fmt: skip
+    """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
+    keep, top, r, fall, q, ce, s, w, of_cost, found, work = np.empty((11, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, fall, q, ce)
+            given = voxels_of(weights, image, first, first + n)
+            w[:], r[:], fall[:], s[:] = ONE, ZERO, ZERO, ZERO
+            if len(weights):
+                for i in range(n):
+                    w[i] = given[i]
+            if of_losses.size:
+                for j in range(len(powers)):
+                    of_true(found, of_losses[image, j], true, n)
+                    loss_slopes(s, work, q, ce, powers[j], bounds, n)
+                    for i in range(n):
+                        r[i] -= w[i] * found[i] * s[i]
+                s[:] = ZERO
+            if rise.size:
+                of_log_p = rise[image, 0, first : first + n]
+                for i in range(n):
+                    r[i] += of_log_p[i]
+            if price.size:
+                of_true(of_cost, price[image, -1], true, n)
+                for c in range(classes):
+                    row = p[c]
+                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
+                    for i in range(n):
+                        fall[i] += s[i] * row[i]
+                of_true(s, price[image, 1], true, n)
+                if squares:
+                    of_true(found, price[image, 3], true, n)
+                    for i in range(n):
+                        s[i] += w[i] * found[i] * q[i]
+                    of_true(found, price[image, 5], true, n)
+                    for i in range(n):
+                        s[i] += w[i] * found[i]
+                for t in range(len(terms)):
+                    of_true(found, price[image, 2 + 4 * squares + t], true, n)
+                    slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
+                    for i in range(n):
+                        s[i] -= w[i] * found[i] * work[i]
+                if len(cost):
+                    for i in range(n):
+                        s[i] += of_cost[i] * cost[true[i], true[i]]
+                for i in range(n):
+                    found[i] = keep[i] * ((ONE - q[i]) * (s[i] * q[i] - fall[i]) + r[i] * q[i])
+                for i in range(n):
+                    r[i] += fall[i] + s[i] * (ONE - q[i])
+            else:
+                for i in range(n):
+                    found[i] = keep[i] * r[i] * q[i]
+            for c in range(classes):
+                row, out = p[c], gradient[image, c, first : first + n]
+                if price.size:
+                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
+                for i in range(n):
+                    at_truth, elsewhere = found[i], row[i] * (s[i] - r[i])
+                    out[i] = at_truth if true[i] == i32(c) else elsewhere

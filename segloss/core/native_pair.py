@@ -1,0 +1,174 @@
+"""Loops over choices between two: two classes that exclude each other, or the yes and no of each channel."""
+
+# pyright: reportIndexIssue=false, reportCallIssue=false
+
+import numpy as np
+
+from segloss.core.native import (
+    HALF,
+    ONE,
+    TILE,
+    TWO,
+    ZERO,
+    exp,
+    f32,
+    inline,
+    log1p,
+    loop,
+    loss_slopes,
+    losses_of,
+    of_errors,
+    slopes_of_errors,
+    voxels_of,
+)
+
+
+@inline
+def _look_at_pair(x, other, joint, labels, yes, valid, scale, low_no, low_yes, keep, g, q, ce):
+    """Of some voxels: whether they count, the truth, and the probability and cross-entropy of the error."""
+    keep[:] = ONE
+    for i in range(len(x)):
+        g[i] = ONE if labels[i] == yes else ZERO
+    for i in range(len(x)):
+        ce[i] = x[i]
+    if joint:
+        for i in range(len(x)):
+            ce[i] = x[i] - other[i]
+    if len(valid):
+        for i in range(len(x)):
+            margin = ce[i]
+            keep[i] = ONE if valid[i] else ZERO
+            ce[i] = margin if valid[i] else ZERO
+    for i in range(len(x)):
+        error = scale * (ONE - TWO * g[i]) * ce[i] + (low_yes if g[i] > HALF else low_no)
+        u = exp(-abs(error))
+        large = ONE / (ONE + u)
+        q[i] = large if error >= ZERO else u * large
+        ce[i] = (error if error > ZERO else ZERO) + log1p(u)
+
+
+@inline
+def _add_pair(total, x, w, g, n):
+    """Add up w x, of those that are not true and of those that are."""
+    every, yes = ZERO, ZERO
+    for i in range(n):
+        every += w[i] * x[i]
+        yes += w[i] * x[i] * g[i]
+    total[0] += every - yes
+    total[1] += yes
+
+
+@loop
+def pair_pass(
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    totals, losses, log_p,
+):  # fmt: skip
+    """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
+    images, channels, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    keep, g, q, ce, work, more = np.empty((6, TILE), f32)
+    one = np.ones(TILE, f32)
+    for image in range(images):
+        for k in range(1 if joint else channels):
+            yes = 1 if joint or labels.shape[1] > 1 or channels == 1 else k
+            low_no, low_yes = lowered[k]
+            for first in range(start, end, TILE):
+                last = min(first + TILE, end)
+                n = last - first
+                x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
+                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
+                _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
+                if totals.size:
+                    _add_pair(totals[image, part, 0, k], one, keep, g, n)
+                    _add_pair(totals[image, part, 1, k], q, keep, g, n)
+                if log_p.size:
+                    out = log_p[image, k, first:last]
+                    for i in range(n):
+                        likely = -ce[i]
+                        out[i] = likely if keep[i] > ZERO else ZERO
+                if len(weights):
+                    w = weights[image, first:last]
+                    for i in range(n):
+                        keep[i] *= w[i]
+                if squares:
+                    for i in range(n):
+                        work[i] = q[i] * q[i]
+                    _add_pair(totals[image, part, 2, k], work, keep, g, n)
+                    if len(weights):
+                        _add_pair(totals[image, part, 3, k], q, keep, g, n)
+                        _add_pair(totals[image, part, 4, k], one, keep, g, n)
+                for t in range(len(terms)):
+                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
+                    of = totals[image, part, totals.shape[2] - len(terms) + t, k]
+                    of_errors(work, q, of_missed, missed_number, n)
+                    _add_pair(of, work, keep, g, n)
+                    of_errors(work, q, of_wrong, wrong_number, n)
+                    _add_pair(of[::-1], work, keep, g, n)
+                if losses.size:
+                    for j in range(len(powers)):
+                        losses_of(work, more, q, ce, powers[j], bounds, n)
+                        _add_pair(losses[image, part, j, k], work, keep, g, n)
+
+
+@loop
+def pair_gradient(
+    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    of_q, of_squares, of_terms, of_losses, rise, gradient,
+):  # fmt: skip
+    """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
+    images, channels, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
+    for image in range(images):
+        for k in range(1 if joint else channels):
+            yes = 1 if joint or labels.shape[1] > 1 or channels == 1 else k
+            low_no, low_yes = lowered[k]
+            for first in range(start, end, TILE):
+                last = min(first + TILE, end)
+                n = last - first
+                x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
+                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
+                _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
+                slope[:], more[:] = ZERO, ZERO
+                if of_q.size:
+                    no, yes_more = of_q[image, k, 0], of_q[image, k, 1] - of_q[image, k, 0]
+                    for i in range(n):
+                        slope[i] = (no + yes_more * g[i]) * (ONE - q[i])
+                if rise.size:
+                    of_log_p = rise[image, k, first:last]
+                    for i in range(n):
+                        slope[i] -= of_log_p[i]
+                if squares and of_q.size:
+                    no, yes_more = of_squares[0, image, k, 0], of_squares[0, image, k, 1] - of_squares[0, image, k, 0]
+                    linear_no = of_squares[1, image, k, 0]
+                    linear_yes_more = of_squares[1, image, k, 1] - linear_no
+                    for i in range(n):
+                        rises = (no + yes_more * g[i]) * q[i] + linear_no + linear_yes_more * g[i]
+                        more[i] = rises * (ONE - q[i])
+                for t in range(len(of_terms)):
+                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
+                    of_no, of_yes = of_terms[t, image, k]
+                    slopes_of_errors(work, q, of_missed, missed_number, n)
+                    slopes_of_errors(spare, q, of_wrong, wrong_number, n)
+                    for i in range(n):
+                        same, inverse = of_no + (of_yes - of_no) * g[i], of_yes + (of_no - of_yes) * g[i]
+                        more[i] += (same * work[i] + inverse * spare[i]) * (ONE - q[i])
+                if of_losses.size:
+                    for j in range(len(powers)):
+                        of = of_losses[image, j, k]
+                        no, yes_more = of[0], of[1] - of[0]
+                        loss_slopes(work, spare, q, ce, powers[j], bounds, n)
+                        for i in range(n):
+                            more[i] += (no + yes_more * g[i]) * work[i]
+                if len(weights):
+                    w = weights[image, first:last]
+                    for i in range(n):
+                        more[i] *= w[i]
+                for i in range(n):
+                    slope[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
+                out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
+                for i in range(n):
+                    out[i] = slope[i]
+                if joint:
+                    for i in range(n):
+                        of_other[i] = -slope[i]
