@@ -130,6 +130,15 @@ def short_labels(labels: Integer[Tensor, "..."], classes: int) -> Integer[Tensor
     return labels.to(torch.uint8) if classes < 256 else labels.long()
 
 
+def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -> Shaped[Tensor, "B K N"]:
+    """The value of the label at each voxel, by image if there is a row for each."""
+    rows, classes = values.shape
+    index = labels.int()
+    if rows > 1:
+        index = index + classes * torch.arange(rows, dtype=torch.int32, device=labels.device).view(-1, 1, 1)
+    return values.flatten().index_select(0, index.flatten()).view(labels.shape)
+
+
 def sum_dtype(device: torch.device) -> torch.dtype:
     """The type sums are kept in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64

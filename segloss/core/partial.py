@@ -17,6 +17,7 @@ from segloss.core.inputs import (
     Logits,
     Mask,
     Reduction,
+    by_label,
     can_look_at,
 )
 from segloss.core.overlap import Evidence, evidence
@@ -127,7 +128,8 @@ def partial_labels(
     """Check the inputs of a loss for partial labels."""
     x = exclusive(logits, target, activation, ignore_index, mask)
     known = annotated_classes(annotated, logits)
-    labels = x.labels * known.gather(1, x.labels[:, 0].long()).unsqueeze(1)
+    own = torch.arange(known.shape[1], dtype=x.labels.dtype, device=known.device)
+    labels = by_label(own * known, x.labels)
     valid = None if x.valid is None else x.spatial(x.valid)
     return Partial(x.spatial(x.logits), x.spatial(labels), valid, known)
 

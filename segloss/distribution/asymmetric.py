@@ -22,6 +22,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, focal_log_loss, log_loss, rare_classes
+from segloss.core.inputs import by_label
 
 
 def asymmetric_focal_margin_loss(
@@ -80,7 +81,7 @@ def asymmetric_focal_margin_loss(
     if reduction == "none":
         log_p = log_likelihood(x, lowered=lowered)
         ours = (loss.value(-log_p.expm1(), -log_p) for loss in (common_loss, rare_loss))
-        loss = over_voxels(kept(torch.where(is_common[x.labels.long()], *ours), x.valid), x, reduction)
+        loss = over_voxels(kept(torch.where(by_label(is_common.unsqueeze(0), x.labels), *ours), x.valid), x, reduction)
     else:
         of_rare, of_common = voxel_sums(x, together(rare_loss, common_loss), lowered=lowered).unbind(1)
         loss = over_total(torch.where(is_common, of_common, of_rare).sum(), 1, x, reduction, group)

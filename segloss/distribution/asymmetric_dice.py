@@ -21,6 +21,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, log_loss, margin_parts, rare_classes
+from segloss.core.inputs import by_label
 
 
 def asymmetric_ce_dice_loss(
@@ -146,7 +147,7 @@ def asymmetric_adversarial_loss(
     not_negative(eps=eps, smooth=smooth)
     x = exclusive(logits, target, activation, ignore_index, mask)
     is_rare, _ = rare_classes(rare, asymmetric, x)
-    counted = kept(is_rare[x.labels.long()], x.valid)
+    counted = kept(by_label(is_rare.unsqueeze(0), x.labels), x.valid)
     e = evidence(
         x.spatial(x.logits),
         x.spatial(x.labels),
