@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, in_threads, inline, loop
+from segloss.core.native import ONE, ZERO, in_threads, loop
 
 MASKS, SHARES = 2, 4
 """Masks of a thread from which on each is the work of one, and parts of a mask for a thread, where there are fewer."""
@@ -28,74 +28,69 @@ COLUMNS = 128
 def find(part, parts, masks, known, found):
     """Whether a mask has voxels, and voxels on its other side."""
     image, channel = part // masks.shape[1], part % masks.shape[1]
-    mask, inside, voxels = masks[image, channel].reshape(-1), 0, masks[0, 0].size
-    for i in range(voxels):
+    mask, inside = masks[image, channel].reshape(-1), 0
+    for i in range(len(mask)):
         inside += mask[i]
-    rest = voxels - inside
+    rest = len(mask) - inside
     if len(known):
         rest, here = 0, known[image].reshape(-1)
-        for i in range(voxels):
-            rest += here[i] & (1 - mask[i])
+        for i in range(len(mask)):
+            rest += here[i] & (mask[i] ^ 1)
     found[image, channel] = inside > 0 and rest > 0
 
 
 @loop
 def count(part, parts, mask, known, inside, step, d):
-    """Squared distances along the first axis to the other side, of some columns; infinite where it is not there."""
+    """Squared distances along the first axis to the other side, in some columns; infinite where there is none."""
     rows, columns = len(d), d[0].size
-    flat, places, knows = (
-        mask.reshape(rows, columns),
-        d.reshape(rows, columns),
-        known.reshape(len(known) * rows, columns),
-    )
+    masks, places = mask.reshape(rows, columns), d.reshape(rows, columns)
+    unknown = known.reshape(len(known) * rows, columns)
     start, end = part * columns // parts, (part + 1) * columns // parts
     for first in range(start, end, COLUMNS):
         last = min(first + COLUMNS, end)
-        n, before = last - first, np.full(last - first, np.inf, d.dtype)
+        n, steps = last - first, np.full(last - first, np.inf, d.dtype)
         for x in range(rows):
-            m, out = flat[x, first:last], places[x, first:last]
+            m, out = masks[x, first:last], places[x, first:last]
             if inside and len(known):
-                here = knows[x, first:last]
+                here = unknown[x, first:last]
                 for i in range(n):
-                    steps, other = before[i] + ONE, here[i] & (m[i] ^ 1)
-                    before[i] = ZERO if other else steps
+                    more, other = steps[i] + ONE, here[i] & (m[i] ^ 1)
+                    steps[i] = ZERO if other else more
             else:
                 for i in range(n):
-                    steps, other = before[i] + ONE, m[i] ^ inside
-                    before[i] = ZERO if other else steps
+                    more, other = steps[i] + ONE, m[i] ^ inside
+                    steps[i] = ZERO if other else more
             for i in range(n):
-                out[i] = before[i]
+                out[i] = steps[i]
         for x in range(rows - 1, -1, -1):
             out = places[x, first:last]
             for i in range(n):
-                ahead, behind = before[i] + ONE, out[i]
-                before[i] = ahead if ahead < behind else behind
+                ahead, behind = steps[i] + ONE, out[i]
+                steps[i] = ahead if ahead < behind else behind
             for i in range(n):
-                out[i] = (before[i] * step) * (before[i] * step)
+                out[i] = (steps[i] * step) * (steps[i] * step)
 
 
-@inline
-def _start(out, d, edge):
-    """Copy a line; how many voxels are further away than an edge."""
-    far = ZERO
-    for i in range(len(out)):
-        a = d[i]
+@loop
+def _look(out, d, at, stride, squares, most):
+    """Let the voxels of a line look for what is near, a stride a step: steps, 0 where all are 0, and voxels left."""
+    n, k, left = len(out), 0, ZERO
+    line = d[at : at + n]
+    for i in range(n):
+        a = line[i]
         out[i] = a
-        far += ONE if a > edge else ZERO
-    return far
-
-
-@inline
-def _nearer(out, up, down, square, edge):
-    """Take what is so many steps up or down where it is nearer; how many voxels are further away than an edge."""
-    far = ZERO
-    for i in range(len(out)):
-        a, b, c = out[i], up[i] + square, down[i] + square
-        a = b if b < a else a
-        a = c if c < a else a
-        out[i] = a
-        far += ONE if a > edge else ZERO
-    return far
+        left += ONE if a > ZERO else ZERO
+    while left > ZERO and k < most and not (k == NEAR and left + left > n):
+        k += 1
+        up, down = d[at - k * stride : at - k * stride + n], d[at + k * stride : at + k * stride + n]
+        square, edge, left = squares[k], squares[k + 1], ZERO
+        for i in range(n):
+            a, b, c = out[i], up[i] + square, down[i] + square
+            a = b if b < a else a
+            a = c if c < a else a
+            out[i] = a
+            left += ONE if a > edge else ZERO
+    return k, left
 
 
 @loop
@@ -128,51 +123,41 @@ def _envelope(d, out, squares, step, at, starts, heights):
 def spread(part, parts, mask, known, inside, steps, squares, root, d, total):
     """Add up the distances of some planes, whose squares along the first axis are given."""
     planes, rows, n = d.shape
-    high, wide = min(REACH, rows - 1), min(REACH, n - 1)
-    h, out, size = np.full((rows, n + 2 * wide), np.inf, d.dtype), np.empty(n, d.dtype), max(rows, n)
-    nothing, far = np.full(n, np.inf, d.dtype), np.empty(n, np.bool_)
-    line, found, at = np.empty(rows, d.dtype), np.empty(rows, d.dtype), np.empty(size, np.int64)
-    starts, heights = np.empty(size), np.empty(size)
+    high, wide, size = min(REACH, rows - 1), min(REACH, n - 1), max(rows, n)
+    g, h = np.full((rows + 2 * high, n), np.inf, d.dtype), np.full((rows, n + 2 * wide), np.inf, d.dtype)
+    out, line, found, far = (
+        np.empty(n, d.dtype),
+        np.empty(rows, d.dtype),
+        np.empty(rows, d.dtype),
+        np.empty(n, np.bool_),
+    )
+    at, starts, heights = np.empty(size, np.int64), np.empty(size), np.empty(size)
     for x in range(part * planes // parts, (part + 1) * planes // parts):
-        g = d[x]
-        far[:] = False
-        left = 0
+        g[high : high + rows], far[:], missing = d[x], False, 0
         for y in range(rows):
             row = h[y, wide : wide + n]
-            left = _start(row, g[y], squares[0, 1])
-            k = 0
-            while left > 0 and k < high and not (k == NEAR and 2 * left > n):
-                k += 1
-                up = g[y - k] if y >= k else nothing
-                down = g[y + k] if y + k < rows else nothing
-                left = _nearer(row, up, down, squares[0, k], squares[0, k + 1])
-            if left > 0 and k < rows - 1:
+            k, left = _look(row, g.reshape(-1), (high + y) * n, n, squares[0], high)
+            if left > ZERO and k < rows - 1:
                 edge, missing = squares[0, k + 1], 0
                 for z in range(n):
                     far[z] |= row[z] > edge
                     missing += far[z]
-                if missing == n:
-                    break
-        for z in range(n):
+            if missing == n:
+                break
+        for z in range(n if missing else 0):
             if far[z]:
                 for y in range(rows):
-                    line[y] = g[y, z]
+                    line[y] = g[high + y, z]
                 _envelope(line, found, squares[0], steps[1], at, starts, heights)
                 for y in range(rows):
                     h[y, wide + z] = found[y]
         for y in range(rows):
             row, m = h[y], mask[x, y]
-            left = _start(out, row[wide : wide + n], ZERO)
-            if left == 0:
-                continue
-            k = 0
-            while left > 0 and k < wide and not (k == NEAR and 2 * left > n):
-                k += 1
-                left = _nearer(
-                    out, row[wide + k : wide + k + n], row[wide - k : wide - k + n], squares[1, k], squares[1, k + 1]
-                )
-            if left > 0 and k < n - 1:
+            k, left = _look(out, row, wide, 1, squares[1], wide)
+            if left > ZERO and k < n - 1:
                 _envelope(row[wide : wide + n], out, squares[1], steps[2], at, starts, heights)
+            if k == 0 and left == ZERO:
+                continue
             if root:
                 for i in range(n):
                     out[i] = np.sqrt(out[i])
@@ -181,8 +166,8 @@ def spread(part, parts, mask, known, inside, steps, squares, root, d, total):
                 for i in range(n):
                     a = out[i]
                     out[i] = a if (m[i] if inside else here[i] & (m[i] ^ 1)) else ZERO
-            for copy in range(len(total)):
-                of = total[copy, x, y]
+            for channel in range(len(total)):
+                of = total[channel, x, y]
                 for i in range(n):
                     of[i] += out[i]
 
@@ -209,18 +194,13 @@ def add_distances(
     valid = None if valid is None or bool(valid.all()) else valid
     if masks.shape[1] == 2 and side == "both" and valid is None and bool((masks[:, 0] != masks[:, 1]).all()):
         masks = masks[:, :1]
-    images, channels, *_ = masks.shape
-    shape, steps = _three(masks.shape[2:]), np.array(_three(size), float)
-    given, known = (
-        masks.contiguous().view(torch.uint8).view(images, channels, *shape).numpy(),
-        np.empty((0, *shape), np.uint8),
-    )
-    if valid is not None:
-        known = valid.contiguous().view(torch.uint8).view(images, *shape).numpy()
-    of, found = total.view(*total.shape[:2], *shape).numpy(), np.zeros((images, channels), bool)
+    given, of, steps = _planes(masks), _planes(total), np.array(_three(size), float)
+    channels, *shape = given.shape[1:]
+    known = np.empty((0, *shape), np.uint8) if valid is None else _planes(valid)[:, 0]
     squares = np.square(steps[1:, None] * np.arange(max(shape) + 1)).astype(of.dtype)
-    threads, sides = torch.get_num_threads(), np.array([1, 0] if side == "both" else [side == "inside"], np.uint8)
-    in_threads(threads, images * channels, find, given, known, found)
+    sides = np.array([1, 0] if side == "both" else [side == "inside"], np.uint8)
+    threads, found = torch.get_num_threads(), np.zeros(given.shape[:2], bool)
+    in_threads(threads, found.size, find, given, known, found)
     todo = np.flatnonzero(found)
     if len(todo) >= MASKS * threads:
         in_threads(threads, len(todo), whole, todo, given, known, sides, steps, squares, root, of)
@@ -231,6 +211,12 @@ def add_distances(
         for inside in sides:
             in_threads(threads, SHARES * threads, count, mask, here, inside, steps[0], d)
             in_threads(threads, SHARES * threads, spread, mask, here, inside, steps, squares, root, d, places)
+
+
+def _planes(x: Tensor) -> np.ndarray:
+    """A map as planes, rows and voxels; what is true is 1."""
+    x = x.contiguous().view(torch.uint8) if x.dtype == torch.bool else x
+    return x.view(*x.shape[:2], *_three(x.shape[2:])).numpy()
 
 
 def _three(axes: Sequence[Any]) -> tuple[Any, ...]:
