@@ -44,7 +44,7 @@ def count(part, parts, mask, known, inside, step, d):
     """Squared distances along the first axis to the other side, in some columns; infinite where there is none."""
     rows, columns = len(d), d[0].size
     masks, places = mask.reshape(rows, columns), d.reshape(rows, columns)
-    unknown = known.reshape(len(known) * rows, columns)
+    voxels = known.reshape(len(known) * rows, columns)
     start, end = part * columns // parts, (part + 1) * columns // parts
     for first in range(start, end, COLUMNS):
         last = min(first + COLUMNS, end)
@@ -52,7 +52,7 @@ def count(part, parts, mask, known, inside, step, d):
         for x in range(rows):
             m, out = masks[x, first:last], places[x, first:last]
             if inside and len(known):
-                here = unknown[x, first:last]
+                here = voxels[x, first:last]
                 for i in range(n):
                     more, other = steps[i] + ONE, here[i] & (m[i] ^ 1)
                     steps[i] = ZERO if other else more
@@ -125,12 +125,8 @@ def spread(part, parts, mask, known, inside, steps, squares, root, d, total):
     planes, rows, n = d.shape
     high, wide, size = min(REACH, rows - 1), min(REACH, n - 1), max(rows, n)
     g, h = np.full((rows + 2 * high, n), np.inf, d.dtype), np.full((rows, n + 2 * wide), np.inf, d.dtype)
-    out, line, found, far = (
-        np.empty(n, d.dtype),
-        np.empty(rows, d.dtype),
-        np.empty(rows, d.dtype),
-        np.empty(n, np.bool_),
-    )
+    out, far = np.empty(n, d.dtype), np.empty(n, np.bool_)
+    line, found = np.empty(rows, d.dtype), np.empty(rows, d.dtype)
     at, starts, heights = np.empty(size, np.int64), np.empty(size), np.empty(size)
     for x in range(part * planes // parts, (part + 1) * planes // parts):
         g[high : high + rows], far[:], missing = d[x], False, 0
@@ -178,7 +174,7 @@ def whole(part, parts, todo, masks, known, sides, steps, squares, root, total):
     image, channel = todo[part] // masks.shape[1], todo[part] % masks.shape[1]
     mask, here, d = masks[image, channel], known[image : image + 1], np.empty(masks.shape[2:], total.dtype)
     of = total[image, channel : channel + total.shape[1] // masks.shape[1]]
-    first, one = np.int64(0), np.int64(1)  # numbers that are written there would have them compiled once more
+    first, one = np.int64(0), np.int64(1)  # for a number that is written there they would be compiled once more
     for inside in sides:
         count(first, one, mask, here, inside, steps[0], d)
         spread(first, one, mask, here, inside, steps, squares, root, d, of)
