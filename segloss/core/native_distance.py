@@ -206,7 +206,9 @@ def add_distances(
         places = of[image, channel : channel + of.shape[1] // channels]
         for inside in sides:
             in_threads(threads, SHARES * threads, count, mask, here, inside, steps[0], d)
-            in_threads(threads, SHARES * threads, spread, mask, here, inside, steps, squares, root, d, places)
+            in_threads(
+                threads, min(SHARES * threads, len(d)), spread, mask, here, inside, steps, squares, root, d, places
+            )
 
 
 def _planes(x: Tensor) -> np.ndarray:
