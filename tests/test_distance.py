@@ -30,15 +30,12 @@ class Gpu:
         return np.full(mask.shape, np.inf) if mask.all() else distance_transform_edt(mask, sampling=sampling)
 
 
-@pytest.fixture(params=["scipy", "edt", "cupy", "auto"])
+@pytest.fixture(params=["scipy", "numba", "cupy"])
 def backend(request, monkeypatch):
-    """Each backend by itself, and what is chosen, where speckles are dealt with apart."""
-    if request.param != "auto":
-        monkeypatch.setattr(core, "SPECKLED", 1.0)
-    if request.param == "edt":
-        pytest.importorskip("edt")
+    if request.param == "numba":
+        pytest.importorskip("numba")
     if request.param == "cupy":
-        monkeypatch.setattr(core, "_imported", lambda name: Gpu if name == "cupy" else None)
+        monkeypatch.setattr(core, "_cupy_module", lambda: Gpu)
         module = SimpleNamespace(distance_transform_edt=Gpu.transform)
         monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", module)
     with distance_backend(request.param):
@@ -51,10 +48,9 @@ def masks_of(shape, images=2, classes=3, share=0.3):
 
 def brute(masks, spacing, valid=None):
     """The distance to the nearest voxel of the other side, pair by pair."""
-    at = torch.cartesian_prod(*(torch.arange(n) for n in masks.shape[2:])).view(-1, masks.ndim - 2) * torch.tensor(
-        spacing
-    )
-    between = torch.cdist(at.double(), at.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    at = torch.cartesian_prod(*(torch.arange(n) for n in masks.shape[2:])).view(-1, masks.ndim - 2)
+    at = at * torch.tensor(spacing, dtype=torch.float64)
+    between = torch.cdist(at, at, compute_mode="donot_use_mm_for_euclid_dist")
     flat = masks.flatten(2)
     other = flat[..., :, None] != flat[..., None, :]
     if valid is not None:
@@ -76,28 +72,67 @@ def test_every_backend_is_exact(backend, shape, spacing):
     torch.testing.assert_close(signed, torch.where(masks, -expected, expected).float(), **near)
 
 
-def test_scipy_sweeps_where_distances_are_short_and_else_transforms(monkeypatch):
-    masks = torch.zeros(1, 2, 50, 40, dtype=torch.bool)
-    masks[:, 0, 3:5, 2] = masks[:, 1, ::4, ::3] = True
-    expected = brute(masks, (0.5, 1.5)).float()
-    calls = []
-    monkeypatch.setattr(core, "SWEEPS", 20)
-    monkeypatch.setattr(core, "SPECKLED", 1.0)
-    for name in ("_swept", "_transformed"):
-        original = getattr(core, name)
-        monkeypatch.setattr(core, name, lambda *a, n=name, f=original: calls.append(n) or f(*a))
-    with distance_backend("scipy"):
-        torch.testing.assert_close(distance_map(masks, spacing=(0.5, 1.5), side="outside"), expected * ~masks)
-    assert calls == ["_transformed", "_swept"]
+LARGE = [((150,), (1.0,)), ((47, 40), (1.0, 0.7)), ((35, 3, 33), (1.0, 2.0, 1.0)), ((3, 40, 12), (1.0, 1.0, 1.0))]
 
 
-@pytest.mark.parametrize("reach", [1, 2, 5])
-def test_speckles_are_swept_as_far_as_need_be(monkeypatch, reach):
-    monkeypatch.setattr(core, "NEAR", reach)
-    masks = masks_of((9, 8, 7), share=0.5)
-    masks[..., :4, :4, :4] = True
-    expected = brute(masks, (1.0, 1.0, 1.5)).float()
-    torch.testing.assert_close(distance_map(masks, spacing=(1.0, 1.0, 1.5)), expected, rtol=1e-6, atol=1e-6)
+def balls(shape):
+    """A large ball, one at the edge, a voxel, none, and all but a voxel."""
+    at = torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij"), -1)
+    middle = torch.tensor(shape) // 2
+    far = (at - middle).square().sum(-1)
+    masks = [far < max(shape) ** 2 / 9, at.square().sum(-1) < 40, far == 0, far < 0, far > 0]
+    return torch.stack(masks).unsqueeze(0)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), LARGE)
+def test_distances_may_be_long(backend, shape, spacing):
+    """So that lines are near, far and both, and without any voxel of the other side."""
+    masks = torch.cat([balls(shape), *(masks_of(shape, 1, 1, share) for share in (0.5, 0.05, 0.01))], 1)
+    valid = masks_of(shape, 1, 1, 0.8)
+    exact = {"rtol": 1e-12, "atol": 1e-12}
+    for side in ("both", "inside", "outside"):
+        for known in (None, valid):
+            of_side = {"both": True, "inside": masks, "outside": ~masks}[side]
+            expected = brute(masks, spacing, known) * of_side
+            found = distance_map(masks, spacing=spacing, side=side, valid=known, dtype=torch.float64)
+            torch.testing.assert_close(found, expected, **exact)
+            found = distance_map(masks, spacing=spacing, side=side, valid=known)
+            torch.testing.assert_close(found, expected.float(), rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_share_masks_or_their_parts(threads, images):
+    masks = masks_of((9, 11, 10), images=images, classes=1, share=0.05)
+    expected = brute(masks, (1.0, 1.0, 1.0)).float()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.testing.assert_close(distance_map(masks), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_powers_are_added_to_any_map(backend, power, dtype):
+    masks = masks_of((8, 9))
+    expected = 1 + brute(masks, (1.0, 1.0)).pow(power).to(dtype)
+    for total in (torch.ones(masks.shape, dtype=dtype), torch.ones(2, 3, 9, 8, dtype=dtype).mT):
+        core._add_distances(total, masks, None, [1.0, 1.0], "both", power)
+        torch.testing.assert_close(total, expected)
+
+
+def test_squares_of_steps_are_whole_numbers():
+    masks = torch.cat([balls((70, 60)), masks_of((70, 60), 1, 3, 0.02)], 1)
+    total = torch.zeros(masks.shape)
+    core._add_distances(total, masks, None, [1.0, 1.0], "both", 2.0)
+    assert torch.equal(total, brute(masks, (1.0, 1.0)).square().round().float())
+
+
+def test_no_voxels_have_no_distances(backend):
+    assert distance_map(torch.zeros(2, 3, 0, 4, dtype=torch.bool)).shape == (2, 3, 0, 4)
+    assert distance_map(torch.zeros(0, 3, 4, dtype=torch.bool)).shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize("side", ["both", "inside", "outside"])
@@ -164,24 +199,26 @@ def test_what_is_not_a_mask_is_refused():
         distance_map(masks_of((4, 4)), side="left")
 
 
-@pytest.mark.parametrize(("name", "command"), [("edt", r"segloss-catalog\[fast\]"), ("cupy", "install cupy")])
-def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch, name, command):
-    monkeypatch.setattr(core, "_imported", lambda name: None)
-    with pytest.raises(ImportError, match=command), distance_backend(name):
-        pass
+def test_a_backend_that_is_not_there_says_so(monkeypatch):
+    monkeypatch.setattr(core, "_cupy_module", lambda: None)
+    monkeypatch.setattr(core, "compiled", lambda name: None)
+    for name, command in (("numba", "numba cannot be loaded"), ("cupy", "install cupy")):
+        with pytest.raises(ImportError, match=command), distance_backend(name):
+            pass
     with distance_backend("auto"):
-        assert {core._backend(torch.device(device), torch.float32) for device in ("cpu", "cuda")} == {"scipy"}
+        assert {core._backend(torch.device(device)) for device in ("cpu", "cuda")} == {"scipy"}
 
 
 def test_the_choice_ends_with_the_block(monkeypatch):
-    monkeypatch.setattr(core, "_imported", lambda name: Gpu)
+    monkeypatch.setattr(core, "_cupy_module", lambda: Gpu)
+    monkeypatch.setattr(core, "compiled", lambda name: core)
 
-    def chosen(device, dtype=torch.float32):
-        return core._backend(torch.device(device), dtype)
+    def chosen(device):
+        return core._backend(torch.device(device))
 
-    assert [chosen("cpu"), chosen("cuda"), chosen("cpu", torch.float64)] == ["edt", "cupy", "scipy"]
+    assert [chosen("cpu"), chosen("cuda")] == ["numba", "cupy"]
     with distance_backend("scipy"):
         assert chosen("cuda") == "scipy"
     assert chosen("cuda") == "cupy"
-    with pytest.raises(ValueError, match="name"), distance_backend("numpy"):
+    with pytest.raises(ValueError, match="name"), distance_backend("edt"):
         pass

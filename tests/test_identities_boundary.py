@@ -187,7 +187,7 @@ def test_absent_and_full_classes_have_no_distance(loss, classes):
         assert not gradient.any()
 
 
-@pytest.mark.parametrize("backend", ["scipy", "edt"])
+@pytest.mark.parametrize("backend", ["scipy", "numba"])
 @pytest.mark.parametrize("loss", DISTANCE_LOSSES, ids=lambda loss: loss.__name__)
 def test_every_backend_gives_the_same_loss(loss, backend):
     pytest.importorskip(backend)
