@@ -169,37 +169,27 @@ def losses_of(out, work, q, ce, powers, bounds, n):
         for i in range(n):
             ce[i] = min(max(ce[i], low), high)
             q[i] = min(max(q[i], clamp), ONE - clamp)
-    of_q, of_ce = powers
-    _powers(out, q, of_q, EPS if of_q < ONE else ZERO, n)
-    if of_ce == ONE:
-        for i in range(n):
-            out[i] *= ce[i]
-    elif of_ce != ZERO:
-        _powers(work, ce, of_ce, EPS if of_ce < ONE else ZERO, n)
-        for i in range(n):
-            out[i] *= work[i]
+    out[:] = ONE
+    for k in range(2):
+        if powers[k] != ZERO:
+            _powers(work, q if k == 0 else ce, powers[k], EPS if powers[k] < ONE else ZERO, n)
+            for i in range(n):
+                out[i] *= work[i]
 
 
 @inline
 def loss_slopes(out, work, q, ce, powers, bounds, n):
     """Its derivative with respect to the cross-entropy."""
     of_q, of_ce = powers
-    out[:] = ONE
-    if of_q != ZERO:
-        _powers(out, q, of_q - ONE, EPS if of_q < ONE else ZERO, n)
-    if of_ce != ZERO and of_ce != ONE:
-        _powers(work, ce, of_ce - ONE, EPS if of_ce < ONE else ZERO, n)
-        for i in range(n):
-            out[i] *= work[i]
-    if of_q == ZERO:
-        for i in range(n):
-            out[i] *= of_ce
-    elif of_ce == ZERO:
-        for i in range(n):
-            out[i] *= of_q * (ONE - q[i])
-    else:
-        for i in range(n):
-            out[i] *= of_ce * q[i] + of_q * (ONE - q[i]) * ce[i]
+    for i in range(n):
+        rise = of_ce * q[i] + of_q * (ONE - q[i]) * ce[i]
+        rise = of_ce if of_q == ZERO else rise
+        out[i] = of_q * (ONE - q[i]) if of_ce == ZERO else rise
+    for k in range(2):
+        if powers[k] != ZERO and powers[k] != ONE:
+            _powers(work, q if k == 0 else ce, powers[k] - ONE, EPS if powers[k] < ONE else ZERO, n)
+            for i in range(n):
+                out[i] *= work[i]
     if bounds[0] > ZERO:
         low, high, _ = bounds
         for i in range(n):

@@ -140,17 +140,19 @@ def class_pass(
                 for i in range(n):
                     total[i] = q[i] * q[i]
                 add_by_class(of[1], total, keep, true, n)
-            for t in range(len(terms)):
-                (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
-                of = sums[image, part, 3 + (5 if len(weights) else 2) * squares + t]
-                for c in range(classes):
-                    of_errors(total, p[c], of_wrong, wrong_number, n)
-                    for i in range(n):
-                        elsewhere = total[i]
-                        total[i] = ZERO if true[i] == i32(c) else elsewhere
-                    of[c] += _total(keep, one, total, n)
-                of_errors(total, q, of_missed, missed_number, n)
-                add_by_class(of, total, keep, true, n)
+            if terms is not None:
+                for t in range(len(terms)):
+                    of = sums[image, part, 3 + (5 if len(weights) else 2) * squares + t]
+                    for c in range(classes + 1):
+                        row, side = (p[c], 0) if c < classes else (q, 1)
+                        of_errors(total, row, terms[t, 0, side], terms[t, 1, side], n)
+                        if c < classes:
+                            for i in range(n):
+                                elsewhere = total[i]
+                                total[i] = ZERO if true[i] == i32(c) else elsewhere
+                            of[c] += _total(keep, one, total, n)
+                        else:
+                            add_by_class(of, total, keep, true, n)
             if losses.size:
                 for j in range(len(powers)):
                     losses_of(total, score, q, ce, powers[j], bounds, n)
@@ -158,24 +160,12 @@ def class_pass(
 
 
 @inline
-def _slope(s, work, p, c, price, w, cost, of_cost, squares, terms, true, n):
-    """The slope of the priced sums with respect to p of a class, where it is not the true one."""
-    of_wrong = price[0, c]
-    for i in range(n):
-        s[i] = of_wrong
-    if squares:
-        rise, linear = price[2, c], price[4, c]
-        for i in range(n):
-            s[i] += w[i] * (linear + rise * p[i])
-    for t in range(len(terms)):
-        of_wrong = price[2 + 4 * squares + t, c]
-        slopes_of_errors(work, p, terms[t, 0, 0], terms[t, 1, 0], n)
-        for i in range(n):
-            s[i] += of_wrong * w[i] * work[i]
-    if len(cost):
-        of_c = cost[c]
-        for i in range(n):
-            s[i] += of_cost[i] * of_c[true[i]]
+def _priced(out, prices, c, true, n):
+    """What is priced for a class, or for the true one of each voxel, which comes after the others."""
+    if c < len(prices):
+        out[:] = prices[c]
+    else:
+        of_true(out, prices, true, n)
 
 
 @loop
@@ -187,51 +177,57 @@ def class_gradient(
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
-    keep, top, r, fall, q, ce, s, w, of_cost, found, work = np.empty((11, tile), f32)
+    p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
+    keep, top, r, fall, q, ce, w, of_cost, found, work = np.empty((10, tile), f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
             _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, fall, q, ce)
             given = voxels_of(weights, image, first, first + n)
-            w[:], r[:], fall[:], s[:] = ONE, ZERO, ZERO, ZERO
+            w[:], r[:], fall[:] = ONE, ZERO, ZERO
             if len(weights):
                 for i in range(n):
                     w[i] = given[i]
             if of_losses.size:
                 for j in range(len(powers)):
                     of_true(found, of_losses[image, j], true, n)
-                    loss_slopes(s, work, q, ce, powers[j], bounds, n)
+                    loss_slopes(of_cost, work, q, ce, powers[j], bounds, n)
                     for i in range(n):
-                        r[i] -= w[i] * found[i] * s[i]
-                s[:] = ZERO
+                        r[i] -= w[i] * found[i] * of_cost[i]
             if rise.size:
                 of_log_p = rise[image, 0, first : first + n]
                 for i in range(n):
                     r[i] += of_log_p[i]
             if price.size:
                 of_true(of_cost, price[image, -1], true, n)
-                for c in range(classes):
-                    row = p[c]
-                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
-                    for i in range(n):
-                        fall[i] += s[i] * row[i]
-                of_true(s, price[image, 1], true, n)
-                if squares:
-                    of_true(found, price[image, 3], true, n)
-                    for i in range(n):
-                        s[i] += w[i] * found[i] * q[i]
-                    of_true(found, price[image, 5], true, n)
-                    for i in range(n):
-                        s[i] += w[i] * found[i]
-                for t in range(len(terms)):
-                    of_true(found, price[image, 2 + 4 * squares + t], true, n)
-                    slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
-                    for i in range(n):
-                        s[i] -= w[i] * found[i] * work[i]
-                if len(cost):
-                    for i in range(n):
-                        s[i] += of_cost[i] * cost[true[i], true[i]]
+                for c in range(classes + 1):
+                    row, s = p[c] if c < classes else q, slopes[c]
+                    side, sign = (0, ONE) if c < classes else (1, -ONE)
+                    _priced(s, price[image, side], c, true, n)
+                    if squares:
+                        _priced(found, price[image, 2 + side], c, true, n)
+                        for i in range(n):
+                            s[i] += w[i] * found[i] * row[i]
+                        _priced(found, price[image, 4 + side], c, true, n)
+                        for i in range(n):
+                            s[i] += w[i] * found[i]
+                    if terms is not None:
+                        for t in range(len(terms)):
+                            _priced(found, price[image, 2 + 4 * squares + t], c, true, n)
+                            slopes_of_errors(work, row, terms[t, 0, side], terms[t, 1, side], n)
+                            for i in range(n):
+                                s[i] += sign * w[i] * found[i] * work[i]
+                    if len(cost) and c < classes:
+                        of_c = cost[c]
+                        for i in range(n):
+                            s[i] += of_cost[i] * of_c[true[i]]
+                    elif len(cost):
+                        for i in range(n):
+                            s[i] += of_cost[i] * cost[true[i], true[i]]
+                    if c < classes:
+                        for i in range(n):
+                            fall[i] += s[i] * row[i]
+                s = slopes[classes]
                 for i in range(n):
                     found[i] = keep[i] * ((ONE - q[i]) * (s[i] * q[i] - fall[i]) + r[i] * q[i])
                 for i in range(n):
@@ -240,9 +236,7 @@ def class_gradient(
                 for i in range(n):
                     found[i] = keep[i] * r[i] * q[i]
             for c in range(classes):
-                row, out = p[c], gradient[image, c, first : first + n]
-                if price.size:
-                    _slope(s, work, row, c, price[image], w, cost, of_cost, squares, terms, true, n)
+                row, s, out = p[c], slopes[c], gradient[image, c, first : first + n]
                 for i in range(n):
                     at_truth, elsewhere = found[i], row[i] * (s[i] - r[i])
                     out[i] = at_truth if true[i] == i32(c) else elsewhere

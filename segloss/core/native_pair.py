@@ -97,13 +97,12 @@ def pair_pass(
                     if len(weights):
                         _add_pair(totals[image, part, 3, k], q, keep, g, n)
                         _add_pair(totals[image, part, 4, k], one, keep, g, n)
-                for t in range(len(terms)):
-                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
-                    of = totals[image, part, totals.shape[2] - len(terms) + t, k]
-                    of_errors(work, q, of_missed, missed_number, n)
-                    _add_pair(of, work, keep, g, n)
-                    of_errors(work, q, of_wrong, wrong_number, n)
-                    _add_pair(of[::-1], work, keep, g, n)
+                if terms is not None:
+                    for t in range(len(terms)):
+                        of = totals[image, part, totals.shape[2] - len(terms) + t, k]
+                        for side in range(2):
+                            of_errors(work, q, terms[t, 0, side], terms[t, 1, side], n)
+                            _add_pair(of if side else of[::-1], work, keep, g, n)
                 if losses.size:
                     for j in range(len(powers)):
                         losses_of(work, more, q, ce, powers[j], bounds, n)
@@ -145,14 +144,15 @@ def pair_gradient(
                     for i in range(n):
                         rises = (no + yes_more * g[i]) * q[i] + linear_no + linear_yes_more * g[i]
                         more[i] = rises * (ONE - q[i])
-                for t in range(len(of_terms)):
-                    (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
-                    of_no, of_yes = of_terms[t, image, k]
-                    slopes_of_errors(work, q, of_missed, missed_number, n)
-                    slopes_of_errors(spare, q, of_wrong, wrong_number, n)
-                    for i in range(n):
-                        same, inverse = of_no + (of_yes - of_no) * g[i], of_yes + (of_no - of_yes) * g[i]
-                        more[i] += (same * work[i] + inverse * spare[i]) * (ONE - q[i])
+                if terms is not None:
+                    for t in range(len(of_terms)):
+                        of_no, of_yes = of_terms[t, image, k]
+                        for side in range(2):
+                            slopes_of_errors(work, q, terms[t, 0, side], terms[t, 1, side], n)
+                            first_no, first_yes = (of_no, of_yes) if side else (of_yes, of_no)
+                            for i in range(n):
+                                price = first_no + (first_yes - first_no) * g[i]
+                                more[i] += price * work[i] * (ONE - q[i])
                 if of_losses.size:
                     for j in range(len(powers)):
                         of = of_losses[image, j, k]

@@ -11,7 +11,7 @@ from torch import Tensor
 from segloss.core.blocks import Block, kept, part, parts, weighted
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
-from segloss.core.native import f32, in_threads
+from segloss.core.native import f32, in_threads, loop
 from segloss.core.native_classes import class_gradient, class_pass
 from segloss.core.native_pair import pair_gradient, pair_pass
 from segloss.core.native_together import together_gradient, together_pass
@@ -35,8 +35,13 @@ def takes(logits: Block, labels: Tensor, how: How) -> bool:
 
 
 def try_out() -> None:
-    """Run once, which fails where loops cannot be compiled."""
-    fused_pass(torch.zeros(1, 2, 1), torch.zeros(1, 1, 1, dtype=torch.long), None, How("softmax", False, True), None)
+    """Run what is short, which fails where loops cannot be compiled."""
+    in_threads(1, 1, _nothing)
+
+
+@loop
+def _nothing(part, parts):
+    return part + parts
 
 
 def room_for(logits: Block, how: How) -> LogP | None:
@@ -143,7 +148,7 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
     powers = np.array(_powers(how), f32).reshape(-1, 2)
     errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]
-    terms = np.array(errors, f32).reshape(-1, 2, 2)
+    terms = np.array(errors, f32) if errors else None  # without them there is far less to compile
     clamp = 0.0 if how.voxel is None else how.voxel.clamp
     limits = np.array([*bounds(clamp), clamp], f32)
     if how.known is not None:

@@ -121,18 +121,20 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
             if len(weights):
                 for i in range(n):
                     keep[i] *= given[i]
-            for t in range(len(terms)):
-                (of_wrong, of_missed), (wrong_number, missed_number) = terms[t]
-                for c in range(classes):
-                    row, k, found = p[c], of[c], ZERO
-                    of_errors(total, row, of_wrong, wrong_number, n)
-                    for i in range(n):
-                        top[i] = ONE - row[i]
-                    of_errors(right, top, of_missed, missed_number, n)
-                    for i in range(n):
-                        elsewhere, at_truth = total[i], right[i]
-                        found += keep[i] * (at_truth if true[i] == k else elsewhere)
-                    sums[image, part, 3 + t, c] += found
+            if terms is not None:
+                for t in range(len(terms)):
+                    for c in range(classes):
+                        row, k = p[c], of[c]
+                        for side in range(2):
+                            for i in range(n):
+                                p_of_c = row[i]
+                                top[i] = ONE - p_of_c if side else p_of_c
+                            of_errors(total, top, terms[t, 0, side], terms[t, 1, side], n)
+                            found = ZERO
+                            for i in range(n):
+                                here = total[i] * keep[i]
+                                found += here if (true[i] == k) == (side == 1) else ZERO
+                            sums[image, part, 3 + t, c] += found
             if losses.size:
                 for j in range(len(powers)):
                     losses_of(total, right, q, ce, powers[j], bounds, n)
@@ -181,15 +183,18 @@ def together_gradient(
                 row, slope, k, of_wrong, of_hit = p[c], s[c], of[c], price[image, 0, c], price[image, 1, c]
                 for i in range(n):
                     slope[i] = of_hit if true[i] == k else of_wrong
-                for t in range(len(terms)):
-                    of_term = price[image, 2 + t, c]
-                    slopes_of_errors(total, row, terms[t, 0, 0], terms[t, 1, 0], n)
-                    for i in range(n):
-                        top[i] = ONE - row[i]
-                    slopes_of_errors(right, top, terms[t, 0, 1], terms[t, 1, 1], n)
-                    for i in range(n):
-                        elsewhere, at_truth = total[i], -right[i]
-                        slope[i] += of_term * w[i] * (at_truth if true[i] == k else elsewhere)
+                if terms is not None:
+                    for t in range(len(terms)):
+                        of_term = price[image, 2 + t, c]
+                        for side in range(2):
+                            for i in range(n):
+                                p_of_c = row[i]
+                                top[i] = ONE - p_of_c if side else p_of_c
+                            slopes_of_errors(total, top, terms[t, 0, side], terms[t, 1, side], n)
+                            rises = -of_term if side else of_term
+                            for i in range(n):
+                                rise_here = rises * w[i] * total[i]
+                                slope[i] += rise_here if (true[i] == k) == (side == 1) else ZERO
                 for i in range(n):
                     fall[i] += slope[i] * row[i]
             for c in range(classes):
