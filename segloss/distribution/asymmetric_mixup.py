@@ -103,7 +103,7 @@ def asymmetric_mixup_loss(
     how = {"include_background": include_background, "batch": batch, "group": group, "reduction": reduction}
     if asymmetric:
         one, other = first.labels, second.labels
-        by_other, by_one = (is_rare & (share.view(-1, 1) < 1 - mixup_margin) for share in (part, 1 - part))
+        by_other, by_one = (is_rare & (its.view(-1, 1) < 1 - mixup_margin) for its in (part, 1 - part))
         kept_one = torch.where(by_label(by_other, other), other, one)
         kept_other = torch.where(by_label(by_one, one), one, other)
         counted = kept(kept_one == kept_other, valid)
