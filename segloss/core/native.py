@@ -245,6 +245,20 @@ def voxels_of(given, image, first, last):
 
 
 @inline
+def look_at_labels(labels, valid, true, keep, n):
+    """The class of some voxels, 0 where ignored, and whether they count."""
+    keep[:] = ONE
+    for i in range(n):
+        true[i] = labels[i]
+    if len(valid):
+        for i in range(n):
+            keep[i] = ONE if valid[i] else ZERO
+        for i in range(n):
+            label = labels[i]
+            true[i] = label if valid[i] else 0
+
+
+@inline
 def add_by_class(sums, x, w, true, n):
     """Add up w x by the true class."""
     if len(sums) > FEW:

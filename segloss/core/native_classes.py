@@ -18,6 +18,7 @@ from segloss.core.native import (
     inline,
     log,
     log1p,
+    look_at_labels,
     loop,
     loss_slopes,
     losses_of,
@@ -31,16 +32,8 @@ from segloss.core.native import (
 @inline
 def _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce):
     """Of some voxels: the class, whether they count, p of the others, and q and the cross-entropy of the true one."""
-    label, here = labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n)
-    keep[:], top[:], total[:] = ONE, -INFINITE, ZERO
-    for i in range(n):
-        true[i] = label[i]
-    if len(valid):
-        for i in range(n):
-            keep[i] = ONE if here[i] else ZERO
-        for i in range(n):
-            k = label[i]
-            true[i] = k if here[i] else 0
+    look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
+    top[:], total[:] = -INFINITE, ZERO
     for c in range(len(p)):
         x, row, low = logits[image, c, first : first + n], p[c], lowered[c]
         for i in range(n):

@@ -17,6 +17,7 @@ from segloss.core.native import (
     inline,
     log,
     log1p,
+    look_at_labels,
     loop,
     loss_slopes,
     losses_of,
@@ -34,16 +35,8 @@ def _look(logits, image, first, n, labels, valid, of, alone, p, true, keep, top,
     A class is true where the label is what it is `of`. Without the sums `alone` the score of what is true is found,
     too, the logarithm of the sum of its exponentials.
     """
-    label, here = labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n)
-    keep[:], top[:], total[:], right[:], score[:], ce[:] = ONE, -INFINITE, ZERO, ZERO, -INFINITE, ZERO
-    for i in range(n):
-        true[i] = label[i]
-    if len(valid):
-        for i in range(n):
-            keep[i] = ONE if here[i] else ZERO
-        for i in range(n):
-            own = label[i]
-            true[i] = own if here[i] else 0
+    look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
+    top[:], total[:], right[:], score[:], ce[:] = -INFINITE, ZERO, ZERO, -INFINITE, ZERO
     for c in range(len(p)):
         x, row = logits[image, c, first : first + n], p[c]
         for i in range(n):
