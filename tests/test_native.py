@@ -163,6 +163,30 @@ def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
             assert torch.autograd.grad(value, leaf)[0][0, :, 130].isnan().all()
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("name", ["asymmetric_ce_dice", "asymmetric_focal_margin", "exponential_logarithmic", "combo"])
+def test_what_a_loss_names_to_the_loops_is_what_it_is(monkeypatch, name, classes):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    logits, labels, _ = sample((2, classes, 1300), torch.float32, False)
+    loss, found = getattr(segloss, f"{name}_loss"), []
+    for x in (logits.double(), logits):
+        leaf = x.clone().requires_grad_()
+        value = loss(leaf, labels[:, 0])
+        found.append([value.detach().double(), torch.autograd.grad(value, leaf)[0].double()])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-9)
+
+
+def test_what_is_not_a_number_is_not_lost_where_classes_are_true_together(monkeypatch):
+    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    logits, labels, _ = sample((1, 4, 700), torch.float32, False)
+    logits[0, 2, 130] = torch.nan
+    for loss in (segloss.marginal_cross_entropy_loss, segloss.exclusion_cross_entropy_loss):
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, labels[:, 0], annotated=[1])
+        assert value.isnan()
+        assert torch.autograd.grad(value, leaf)[0][0, :, 130].isnan().all()
+
+
 def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
     monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
     logits, labels, plain, each = torch.zeros(1, 3, 4), torch.zeros(1, 1, 4).long(), WANTED["sums"], EACH["sums"]

@@ -75,17 +75,19 @@ def log_loss(eps: float) -> VoxelLoss:
 
 def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
     """Minus the logarithm of a probability, with a focal factor."""
-    log = log_loss(eps)
-    if not gamma or not eps:
-        return focused(gamma) if gamma else log
+    if not gamma:
+        return log_loss(eps)
+    if not eps:
+        return focused(gamma)
+
+    def value(q: Tensor, ce: Tensor) -> Tensor:
+        return power(q + eps, gamma) * -(1 - q + eps).log()
 
     def slope(q: Tensor, ce: Tensor) -> Tensor:
-        missed = q + eps
-        rise = (1 - q).mul_(log.value(q, ce)).mul_(gamma)
-        rise += missed if log.slope is None else missed * log.slope(q, ce)
-        return rise.mul_(power(missed, gamma - 1))
+        missed, right = q + eps, 1 - q
+        return power(missed, gamma - 1) * right * (missed / (right + eps) - gamma * (right + eps).log())
 
-    return VoxelLoss(value=lambda q, ce: power(q + eps, gamma) * log.value(q, ce), slope=slope)
+    return VoxelLoss(value, slope)
 
 
 def focal_miss_loss(gamma: float, eps: float) -> VoxelLoss:

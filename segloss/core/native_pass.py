@@ -107,8 +107,7 @@ def fused_gradient(
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
     gradient = torch.empty_like(logits)
-    alone = pair_gradient if _is_pair(logits, how) else class_gradient
-    run = alone if how.known is None else together_gradient
+    run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
     in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), gradient.numpy())
     return gradient
