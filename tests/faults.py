@@ -54,6 +54,7 @@ FAULTS: dict[str, dict[str, Faulty | Loss]] = {
         "is silently zero": lambda x, y, **k: FrozenGradient.apply(x, y, k),
     },
     "extreme_logits_are_finite": {"exponentiates logits": unstable},
+    "nan_is_not_hidden": {"takes NaN for nothing": lambda x, y, **k: plain_dice(x.nan_to_num(), y, **k)},
     "absent_classes_are_finite": {
         "divides 0 by 0": naive,
         "has a root at the truth": lambda x, y, **k: plain_dice(x, y, **k) ** 0.75,

@@ -39,7 +39,7 @@ def plain_dice(
     if batch:
         p, g, tp, n = (part.sum(0, keepdim=True) for part in (p, g, tp, n))
 
-    loss = 1 - torch.where(p + g > 0, 2 * tp, 1) / torch.where(p + g > 0, p + g, 1)
+    loss = 1 - torch.where(p + g == 0, 1, 2 * tp) / torch.where(p + g == 0, 1, p + g)
     counted = torch.ones_like(loss) if weight is None else weight.to(loss).expand_as(loss)
     if label_distance is not None:
         counted = counted * label_distance.to(loss).mean(0)

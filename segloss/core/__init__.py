@@ -42,6 +42,7 @@ from segloss.core.homology import betti_numbers as betti_numbers
 from segloss.core.homology import features as features
 from segloss.core.homology import homology_backend as homology_backend
 from segloss.core.homology import persistence as persistence
+from segloss.core.homology import undefined as undefined
 from segloss.core.images import Image as Image
 from segloss.core.images import checked_image as checked_image
 from segloss.core.inputs import Absent as Absent

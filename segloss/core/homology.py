@@ -144,6 +144,11 @@ def barcode(
     return Barcode(*found.unbind(0))
 
 
+def undefined(maps: Maps) -> Float[Tensor, " M"]:
+    """NaN for each map with a value that is NaN, which may have no bar to show it, and 0 for others."""
+    return 0 * maps.detach().flatten(1).sum(1)
+
+
 def features(
     masks: Masks,
     *,

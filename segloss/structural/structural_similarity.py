@@ -93,7 +93,7 @@ def structural_similarity_loss(
 
     p, g = x.spatial(predicted(x.logits, x.valid, x.activation)), x.spatial(true_mask(x))
     e = kept(per_map(difference, p.detach() if detach_weight else p, g).flatten(2), x.valid)
-    f = (e.detach() > threshold * e.detach().amax()).to(e.dtype)
+    f = (~(e.detach() <= threshold * e.detach().amax())).to(e.dtype)  # NaN counts
     loss = f * e * -log_likelihood(x)
     if reduction == "none":
         return over_voxels(loss, x, "none")

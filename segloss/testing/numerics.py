@@ -102,6 +102,15 @@ def extreme_logits_are_finite(loss: Loss, case: Case) -> None:
 
 
 @promise
+def nan_is_not_hidden(loss: Loss, case: Case) -> None:
+    """The value of logits that are not a number is none either, so that training that has failed shows."""
+    for dtype in (torch.float32, torch.float64):
+        example = case.to(dtype)
+        value = loss(example.replace(logits=torch.full_like(example.logits, torch.nan)))
+        assert value.isnan(), f"all logits are NaN in {dtype}, and the value is {value.item()}"
+
+
+@promise
 def absent_classes_are_finite(loss: Loss, case: Case) -> None:
     """An absent class, an empty and a full image give a finite value and gradient, however sure the prediction."""
     first, last = torch.zeros_like(case.target), torch.ones_like(case.target)

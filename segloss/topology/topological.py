@@ -24,6 +24,7 @@ from segloss.core import (
     one_of,
     prepare,
     soft_masks,
+    undefined,
 )
 
 
@@ -99,7 +100,7 @@ def topological_loss(
     b, d = f[bars.birth], f[bars.death]
     to_truth, to_nothing = b**2 + (1 - d) ** 2, torch.where(d - b > threshold, (d - b) ** 2 / 2, 0)
     loss = bars.total(torch.where(bars.rank < n[bars.look, bars.dimension], to_truth, to_nothing), len(n))
-    loss = loss.view(len(logits), len(p) // len(logits), -1).sum(2)
+    loss = loss.view(len(logits), len(p) // len(logits), -1).sum(2) + undefined(p).view(len(logits), -1)
 
     counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
     return mean_over_classes(loss, counted * (count(x) > 0), reduction, logits.dtype)

@@ -26,6 +26,7 @@ from segloss.core import (
     prepare,
     soft_masks,
     true_mask,
+    undefined,
 )
 
 Betti = Sequence[int]
@@ -117,7 +118,7 @@ def topological_prior_loss(
     if max_bars is not None:
         cost = torch.where(bars.rank < max_bars, cost, 0)
     # 1 for each bar that is wanted, whether it is there or not
-    loss = (beta.sum(1) + bars.total(cost, len(beta))).view(len(logits), -1).sum(1)
+    loss = (beta.sum(1) + bars.total(cost, len(beta)) + undefined(s)).view(len(logits), -1).sum(1)
 
     n = count(x)[:, 0]
     return mean_over_images(loss * (n > 0), n, reduction, logits.dtype)
