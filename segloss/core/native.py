@@ -1,7 +1,9 @@
 """What numba compiles for the CPU: the functions that its loops are made of, and the threads that share them.
 
 A loop over an array that begins at 0 becomes vector instructions, exponential and logarithm included, which a call of
-the C library would not. So these are polynomials here, as exact as float32 is.
+the C library would not. So these are polynomials here, as exact as float32 is. What is chosen by a condition and stored
+where one of the two was read becomes a store with a mask, which costs as much as an exponential: a loop adds what is
+chosen, instead.
 """
 
 import ctypes
@@ -35,7 +37,9 @@ f32, i32 = np.float32, np.int32
 POWER, LOG, LOG_OF_REST = f32(OfError.POWER), f32(OfError.LOG), f32(OfError.LOG_OF_REST)
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
 PER_LOG2, LOG2_HIGH, LOG2_LOW = f32(1.442695041), f32(0.693359375), f32(-2.12194440e-4)
-LEAST, MOST, INFINITE, EPS = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps
+LEAST, MOST, INFINITE, EPS, TINY = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps, f32(1e-30)
+FAR = f32(40)
+"""Exponentials of logits up to this size can be added up as they are."""
 C2, C3, C4, C5, C6 = f32(0.5), f32(0.16666577), f32(0.041666465), f32(0.0083631756), f32(0.0013933644)
 S1, S2, S3, S4, S5, S6 = f32(1 / 3), f32(1 / 5), f32(1 / 7), f32(1 / 9), f32(1 / 11), f32(1 / 13)
 
@@ -108,15 +112,21 @@ of_bits = _bits(types.float32, types.int32, ir.FloatType())
 bits_of = _bits(types.int32, types.float32, ir.IntType(32))
 
 
+@intrinsic
+def where(_: Any, condition: Any, x: Any, y: Any) -> Any:
+    """x or y, of one type, without a branch."""
+    return x(types.boolean, x, x), lambda _, builder, __, args: builder.select(*args)
+
+
 @scalar
 def exp(x):
     """The exponential, 0 below what float32 holds."""
-    y = MOST if x > MOST else x
+    y = where(x > MOST, MOST, x)
     k = np.floor(y * PER_LOG2 + HALF)
     r = y - k * LOG2_HIGH - k * LOG2_LOW
     e = (((C6 * r + C5) * r + C4) * r + C3) * r + C2
     e = (e * r * r + r + ONE) * of_bits((i32(k) + i32(127)) << i32(23))
-    return ZERO if x < LEAST else e
+    return where(x < LEAST, ZERO, e)
 
 
 @scalar
@@ -137,7 +147,14 @@ def log(x):
     t = s * s
     z = f32(k)
     y = z * LOG2_HIGH + (z * LOG2_LOW + TWO * s * ((((S4 * t + S3) * t + S2) * t + S1) * t + ONE))
-    return y if x == x else x
+    return where(x == x, y, x)
+
+
+@scalar
+def log1p_of_any(u):
+    """log(1 + u), for u from 0."""
+    x = ONE + u
+    return log(x) + (u - (x - ONE)) / x
 
 
 @inline
@@ -157,8 +174,8 @@ def _powers(out, q, exponent, edge, n):
     else:
         for i in range(n):
             raised, top = exp(exponent * log(q[i])), INFINITE if exponent > ZERO else -ONE
-            raised = q[i] if q[i] == top else raised
-            out[i] = ZERO if q[i] <= edge else raised
+            raised = where(q[i] == top, q[i], raised)
+            out[i] = where(q[i] <= edge, ZERO, raised)
 
 
 @inline
@@ -183,8 +200,8 @@ def loss_slopes(out, work, q, ce, powers, bounds, n):
     of_q, of_ce = powers
     for i in range(n):
         rise = of_ce * q[i] + of_q * (ONE - q[i]) * ce[i]
-        rise = of_ce if of_q == ZERO else rise
-        out[i] = of_q * (ONE - q[i]) if of_ce == ZERO else rise
+        rise = where(of_q == ZERO, of_ce, rise)
+        out[i] = where(of_ce == ZERO, of_q * (ONE - q[i]), rise)
     for k in range(2):
         if powers[k] != ZERO and powers[k] != ONE:
             _powers(work, q if k == 0 else ce, powers[k] - ONE, EPS if powers[k] < ONE else ZERO, n)
@@ -193,8 +210,7 @@ def loss_slopes(out, work, q, ce, powers, bounds, n):
     if bounds[0] > ZERO:
         low, high, _ = bounds
         for i in range(n):
-            rise = out[i]
-            out[i] = rise if (ce[i] >= low) & (ce[i] <= high) else ZERO
+            out[i] *= where((ce[i] >= low) & (ce[i] <= high), ONE, ZERO)
 
 
 @inline
@@ -211,8 +227,7 @@ def of_errors(out, e, of, number, n):
     elif of == LOG_OF_REST:
         for i in range(n):
             error = min(e[i], ONE - EPS)
-            near, far = log1p(-error), log(ONE - error)
-            out[i] = near if error < HALF else far
+            out[i] = where(error < HALF, log1p(-error), log(ONE - error))
     else:
         out[:] = ZERO
 
@@ -233,7 +248,7 @@ def slopes_of_errors(out, e, of, number, n):
     elif of == LOG_OF_REST:
         for i in range(n):
             right = ONE - e[i]
-            out[i] = -ONE / right if right > EPS * TWO / f32(3) else ZERO
+            out[i] = where(right > EPS * TWO / f32(3), -ONE / right, ZERO)
     else:
         out[:] = ZERO
 
@@ -252,10 +267,34 @@ def look_at_labels(labels, valid, true, keep, n):
         true[i] = labels[i]
     if len(valid):
         for i in range(n):
-            keep[i] = ONE if valid[i] else ZERO
+            keep[i] = where(valid[i] != 0, ONE, ZERO)
         for i in range(n):
-            label = labels[i]
-            true[i] = label if valid[i] else 0
+            true[i] = where(valid[i] != 0, i32(labels[i]), i32(0))
+
+
+@inline
+def lower(p, logits, image, first, n, moved, top):
+    """Whether some logits are so far from 0 that p has to hold them, less the largest of each voxel, `top`.
+
+    They are in p already if they were `moved` there.
+    """
+    most = i32(0)
+    for c in range(len(p)):
+        z = p[c, :n] if moved else logits[image, c, first : first + n]
+        for i in range(n):
+            most = max(most, bits_of(abs(z[i])))
+    if most <= bits_of(FAR):
+        return False
+    top[:] = -INFINITE
+    for c in range(len(p)):
+        z = p[c, :n] if moved else logits[image, c, first : first + n]
+        for i in range(n):
+            top[i] = where(z[i] > top[i], z[i], top[i])
+    for c in range(len(p)):
+        z, row = p[c, :n] if moved else logits[image, c, first : first + n], p[c]
+        for i in range(n):
+            row[i] = z[i] - top[i]
+    return True
 
 
 @inline
@@ -268,8 +307,7 @@ def add_by_class(sums, x, w, true, n):
         for c in range(len(sums)):
             total = ZERO
             for i in range(n):
-                y = w[i] * x[i]
-                total += y if true[i] == i32(c) else ZERO
+                total += where(true[i] == i32(c), w[i] * x[i], ZERO)
             sums[c] += total
 
 
@@ -280,8 +318,25 @@ def of_true(out, prices, true, n):
         for i in range(n):
             out[i] = prices[true[i]]
     else:
+        out[:] = ZERO
         for c in range(len(prices)):
             price = prices[c]
             for i in range(n):
-                before = out[i]
-                out[i] = price if true[i] == i32(c) else before
+                out[i] += where(true[i] == i32(c), price, ZERO)
+
+
+@inline
+def take_true(out, p, true, n):
+    """What is of the true class, which is left at 0."""
+    if len(p) > FEW:
+        for i in range(n):
+            out[i] = p[true[i], i]
+            p[true[i], i] = ZERO
+    else:
+        out[:] = ZERO
+        for c in range(len(p)):
+            row = p[c]
+            for i in range(n):
+                here = where(true[i] == i32(c), row[i], ZERO)
+                out[i] += here
+                row[i] -= here

@@ -5,10 +5,10 @@
 import numpy as np
 
 from segloss.core.native import (
-    HALF,
-    INFINITE,
+    FEW,
     ONE,
     TILE,
+    TINY,
     VALUES,
     ZERO,
     add_by_class,
@@ -17,49 +17,70 @@ from segloss.core.native import (
     i32,
     inline,
     log,
-    log1p,
+    log1p_of_any,
     look_at_labels,
     loop,
     loss_slopes,
     losses_of,
+    lower,
     of_errors,
     of_true,
     slopes_of_errors,
+    take_true,
     voxels_of,
+    where,
 )
 
 
 @inline
-def _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce):
-    """Of some voxels: the class, whether they count, p of the others, and q and the cross-entropy of the true one."""
+def _look_at_classes(
+    logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce, with_ce
+):
+    """Of some voxels: the class, whether they count, p of the others, and q and the cross-entropy of the true one.
+
+    p is to be multiplied by `total`.
+    """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
-    top[:], total[:] = -INFINITE, ZERO
+    moved = scale != ONE or len(valid) > 0 or len(lowered) > 0
+    if moved:
+        for c in range(len(p)):
+            x, row = logits[image, c, first : first + n], p[c]
+            for i in range(n):
+                row[i] = where(keep[i] > ZERO, scale * x[i], ZERO)
+        if len(lowered):
+            for i in range(n):
+                p[true[i], i] -= lowered[true[i]]
+    far = lower(p, logits, image, first, n, moved, top)
+    if far:
+        for i in range(n):
+            score[i] = p[true[i], i]
     for c in range(len(p)):
-        x, row, low = logits[image, c, first : first + n], p[c], lowered[c]
+        z, row = p[c, :n] if moved or far else logits[image, c, first : first + n], p[c]
         for i in range(n):
-            z = scale * x[i] - (low if true[i] == i32(c) else ZERO)
-            row[i] = z if keep[i] > ZERO else ZERO
-        for i in range(n):
-            z, highest, at_truth = row[i], top[i], score[i]
-            top[i] = z if z > highest else highest
-            score[i] = z if true[i] == i32(c) else at_truth
+            row[i] = exp(z[i])
+    take_true(ce, p, true, n)
+    total[:] = ZERO
     for c in range(len(p)):
         row = p[c]
         for i in range(n):
-            e, at_truth = exp(row[i] - top[i]), ce[i]
-            ce[i] = e if true[i] == i32(c) else at_truth
-            row[i] = ZERO if true[i] == i32(c) else e
-        for i in range(n):
             total[i] += row[i]
+    if with_ce:
+        for i in range(n):
+            top[i] = log1p_of_any(total[i] / ce[i])
+        if far:
+            for i in range(n):
+                top[i] = where(ce[i] > TINY, top[i], log(total[i]) - score[i])
     for i in range(n):
         q[i] = total[i] / (total[i] + ce[i])
     for i in range(n):
-        score[i] = log(total[i] + ce[i]) + top[i] - score[i]
-    for i in range(n):
         total[i] = keep[i] / (total[i] + ce[i])
     for i in range(n):
-        near, far = -log1p(-q[i]), score[i]
-        ce[i] = near if q[i] < HALF else far
+        ce[i] = top[i]
+
+
+@inline
+def _normalise(p, total, n):
+    """Turn what is p up to a factor into it."""
     for c in range(len(p)):
         row = p[c]
         for i in range(n):
@@ -93,28 +114,29 @@ def class_pass(
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
+            with_ce = losses.size + log_p.size > 0
             _look_at_classes(
-                logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce
+                logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce, with_ce
             )
             if log_p.size:
                 out = log_p[image, 0, first : first + n]
                 for i in range(n):
-                    likely = -ce[i]
-                    out[i] = likely if keep[i] > ZERO else ZERO
+                    out[i] = where(keep[i] > ZERO, -ce[i], ZERO)
             if sums.size:
                 of = sums[image, part]
                 for c in range(classes):
-                    of[0, c] += _total(one, one, p[c], n)
+                    of[0, c] += _total(total, one, p[c], n)
                 add_by_class(of[1], q, keep, true, n)
                 add_by_class(of[2], one, keep, true, n)
+                if squares or len(cost) or terms is not None:
+                    _normalise(p, total, n)
                 if len(cost):
                     for i in range(n):
                         total[i] = ZERO
                     for c in range(classes):
                         row, of_c = p[c], cost[c]
                         for i in range(n):
-                            right, elsewhere = ONE - q[i], row[i]
-                            total[i] += of_c[true[i]] * (right if true[i] == i32(c) else elsewhere)
+                            total[i] += of_c[true[i]] * where(true[i] == i32(c), ONE - q[i], row[i])
                     add_by_class(of[-1], total, keep, true, n)
             if len(weights):
                 w = weights[image, first : first + n]
@@ -141,9 +163,8 @@ def class_pass(
                         of_errors(total, row, terms[t, 0, side], terms[t, 1, side], n)
                         if c < classes:
                             for i in range(n):
-                                elsewhere = total[i]
-                                total[i] = ZERO if true[i] == i32(c) else elsewhere
-                            of[c] += _total(keep, one, total, n)
+                                score[i] = where(true[i] == i32(c), ZERO, total[i])
+                            of[c] += _total(keep, one, score, n)
                         else:
                             add_by_class(of, total, keep, true, n)
             if losses.size:
@@ -171,11 +192,15 @@ def class_gradient(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
-    keep, top, r, fall, q, ce, w, of_cost, found, work = np.empty((10, tile), f32)
+    keep, top, r, fall, total, q, ce, w, of_cost, found, work = np.empty((11, tile), f32)
+    flat = price.size == 0 or not (squares or len(cost) or terms is not None)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look_at_classes(logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, fall, q, ce)
+            with_ce = of_losses.size > 0
+            _look_at_classes(
+                logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, total, q, ce, with_ce
+            )
             given = voxels_of(weights, image, first, first + n)
             w[:], r[:], fall[:] = ONE, ZERO, ZERO
             if len(weights):
@@ -191,7 +216,18 @@ def class_gradient(
                 of_log_p = rise[image, 0, first : first + n]
                 for i in range(n):
                     r[i] += of_log_p[i]
-            if price.size:
+            s = slopes[classes]
+            if flat:
+                if price.size:
+                    of_true(s, price[image, 1], true, n)
+                    for c in range(classes):
+                        row, of_p = p[c], price[image, 0, c]
+                        for i in range(n):
+                            fall[i] += of_p * row[i]
+                    for i in range(n):
+                        fall[i] *= total[i]
+            else:
+                _normalise(p, total, n)
                 of_true(of_cost, price[image, -1], true, n)
                 for c in range(classes + 1):
                     row, s = p[c] if c < classes else q, slopes[c]
@@ -220,16 +256,25 @@ def class_gradient(
                     if c < classes:
                         for i in range(n):
                             fall[i] += s[i] * row[i]
-                s = slopes[classes]
+            for i in range(n):
+                found[i] = keep[i] * ((ONE - q[i]) * (s[i] * q[i] - fall[i]) + r[i] * q[i])
+            for i in range(n):
+                r[i] += fall[i] + s[i] * (ONE - q[i])
+            if flat:
                 for i in range(n):
-                    found[i] = keep[i] * ((ONE - q[i]) * (s[i] * q[i] - fall[i]) + r[i] * q[i])
-                for i in range(n):
-                    r[i] += fall[i] + s[i] * (ONE - q[i])
-            else:
-                for i in range(n):
-                    found[i] = keep[i] * r[i] * q[i]
+                    r[i] *= total[i]
             for c in range(classes):
-                row, s, out = p[c], slopes[c], gradient[image, c, first : first + n]
+                row, out, of_c = p[c], gradient[image, c, first : first + n], slopes[c]
+                if flat:
+                    of_p = price[image, 0, c] if price.size else ZERO
+                    for i in range(n):
+                        out[i] = row[i] * (of_p * total[i] - r[i])
+                else:
+                    for i in range(n):
+                        out[i] = row[i] * (of_c[i] - r[i])
+                if classes <= FEW:
+                    for i in range(n):
+                        out[i] += where(true[i] == i32(c), found[i], ZERO)
+            if classes > FEW:
                 for i in range(n):
-                    at_truth, elsewhere = found[i], row[i] * (s[i] - r[i])
-                    out[i] = at_truth if true[i] == i32(c) else elsewhere
+                    gradient[image, true[i], first + i] = found[i]

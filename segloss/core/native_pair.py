@@ -20,6 +20,7 @@ from segloss.core.native import (
     of_errors,
     slopes_of_errors,
     voxels_of,
+    where,
 )
 
 
@@ -28,7 +29,7 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, low_no, low_yes, k
     """Of some voxels: whether they count, the truth, and the probability and cross-entropy of the error."""
     keep[:] = ONE
     for i in range(len(x)):
-        g[i] = ONE if labels[i] == yes else ZERO
+        g[i] = where(labels[i] == yes, ONE, ZERO)
     for i in range(len(x)):
         ce[i] = x[i]
     if joint:
@@ -36,15 +37,14 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, low_no, low_yes, k
             ce[i] = x[i] - other[i]
     if len(valid):
         for i in range(len(x)):
-            margin = ce[i]
-            keep[i] = ONE if valid[i] else ZERO
-            ce[i] = margin if valid[i] else ZERO
+            keep[i] = where(valid[i] != 0, ONE, ZERO)
+            ce[i] = where(valid[i] != 0, ce[i], ZERO)
     for i in range(len(x)):
-        error = scale * (ONE - TWO * g[i]) * ce[i] + (low_yes if g[i] > HALF else low_no)
+        error = scale * (ONE - TWO * g[i]) * ce[i] + where(g[i] > HALF, low_yes, low_no)
         u = exp(-abs(error))
         large = ONE / (ONE + u)
-        q[i] = large if error >= ZERO else u * large
-        ce[i] = (error if error > ZERO else ZERO) + log1p(u)
+        q[i] = where(error >= ZERO, large, u * large)
+        ce[i] = where(error > ZERO, error, ZERO) + log1p(u)
 
 
 @inline
@@ -84,8 +84,7 @@ def pair_pass(
                 if log_p.size:
                     out = log_p[image, k, first:last]
                     for i in range(n):
-                        likely = -ce[i]
-                        out[i] = likely if keep[i] > ZERO else ZERO
+                        out[i] = where(keep[i] > ZERO, -ce[i], ZERO)
                 if len(weights):
                     w = weights[image, first:last]
                     for i in range(n):

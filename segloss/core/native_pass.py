@@ -157,8 +157,7 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
         lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)
         return *given, _map(lowered, 2), how.joint, *factors
-    lowered = torch.zeros(classes) if how.lowered is None else how.lowered
-    return *given, _map(lowered, 1), _map(None if how.cost is None else how.cost.T, 2), *factors
+    return *given, _map(how.lowered, 1), _map(None if how.cost is None else how.cost.T, 2), *factors
 
 
 def _by_truth(logits: Block, labels: Tensor, valid: Tensor | None, how: How, f: VoxelLoss, log_p: LogP) -> ByTruth:

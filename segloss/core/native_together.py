@@ -5,10 +5,10 @@
 import numpy as np
 
 from segloss.core.native import (
-    HALF,
     INFINITE,
     ONE,
     TILE,
+    TINY,
     VALUES,
     ZERO,
     add_by_class,
@@ -16,68 +16,76 @@ from segloss.core.native import (
     f32,
     inline,
     log,
-    log1p,
+    log1p_of_any,
     look_at_labels,
     loop,
     loss_slopes,
     losses_of,
+    lower,
     of_errors,
     of_true,
     slopes_of_errors,
     voxels_of,
+    where,
 )
 
 
 @inline
-def _look(logits, image, first, n, labels, valid, of, alone, p, true, keep, top, total, right, q, ce, score):
+def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total, right, q, ce, score, with_ce):
     """Of some voxels: the label, whether they count, p, and q and the cross-entropy of what is true.
 
-    A class is true where the label is what it is `of`. Without the sums `alone` the score of what is true is found,
-    too, the logarithm of the sum of its exponentials.
+    A class is true where the label is what it is `of`. `score` becomes the logarithm of the sum of the exponentials of
+    what is true if logits are far from 0, which is what this gives, and else 1 over its probability.
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
-    top[:], total[:], right[:], score[:], ce[:] = -INFINITE, ZERO, ZERO, -INFINITE, ZERO
-    for c in range(len(p)):
-        x, row = logits[image, c, first : first + n], p[c]
-        for i in range(n):
-            z = x[i]
-            row[i] = z if keep[i] > ZERO else ZERO
-        for i in range(n):
-            z, highest = row[i], top[i]
-            top[i] = z if z > highest else highest
-        if not alone:
-            k = of[c]
+    total[:], right[:], score[:], ce[:] = ZERO, ZERO, ZERO, ZERO
+    moved = len(valid) > 0
+    if moved:
+        for c in range(len(p)):
+            x, row = logits[image, c, first : first + n], p[c]
             for i in range(n):
-                z, highest = row[i], score[i]
-                score[i] = z if (true[i] == k) & (z > highest) else highest
-    if not alone:
+                row[i] = where(keep[i] > ZERO, x[i], ZERO)
+    far = lower(p, logits, image, first, n, moved, top)
+    if far and with_ce:
+        score[:] = -INFINITE
         for c in range(len(p)):
             row, k = p[c], of[c]
             for i in range(n):
-                e = exp(row[i] - score[i])
-                ce[i] += e if true[i] == k else ZERO
+                score[i] = where((true[i] == k) & (row[i] > score[i]), row[i], score[i])
+        for c in range(len(p)):
+            row, k = p[c], of[c]
+            for i in range(n):
+                ce[i] += where(true[i] == k, exp(row[i] - score[i]), ZERO)
         for i in range(n):
             score[i] += log(ce[i])
     for c in range(len(p)):
-        row, k = p[c], of[c]
+        z, row, k = p[c, :n] if moved or far else logits[image, c, first : first + n], p[c], of[c]
         for i in range(n):
-            row[i] = exp(row[i] - top[i])
+            row[i] = exp(z[i])
         for i in range(n):
-            e = row[i]
-            right[i] += e if true[i] == k else ZERO
-            total[i] += ZERO if true[i] == k else e
+            e = where(true[i] == k, row[i], ZERO)
+            right[i] += e
+            total[i] += row[i] - e
     for i in range(n):
         q[i] = total[i] / (total[i] + right[i])
-    if not alone:
+    if with_ce:
         for i in range(n):
-            near, far = -log1p(-q[i]), log(total[i] + right[i]) + top[i] - score[i]
-            ce[i] = near if q[i] < HALF else far
+            ce[i] = log1p_of_any(total[i] / right[i])
+        if far:
+            for i in range(n):
+                ce[i] = where(right[i] > TINY, ce[i], log(total[i]) - score[i])
+            for i in range(n):
+                score[i] += top[i]
+        else:
+            for i in range(n):
+                score[i] = (total[i] + right[i]) / right[i]
     for i in range(n):
         total[i] = ONE / (total[i] + right[i])
     for c in range(len(p)):
         row = p[c]
         for i in range(n):
             row[i] *= total[i]
+    return far
 
 
 @loop
@@ -86,7 +94,7 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    alone = log_p.size + losses.size == 0
+    with_ce = log_p.size + losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     keep, top, total, right, q, ce, score = np.empty((7, tile), f32)
     for image in range(images):
@@ -94,17 +102,16 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
             of[c] = c if known[image, c] else 0
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look(logits, image, first, n, labels, valid, of, alone, p, true, keep, top, total, right, q, ce, score)
+            _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total, right, q, ce, score, with_ce)
             if log_p.size:
                 out = log_p[image, 0, first : first + n]
                 for i in range(n):
-                    likely = -ce[i]
-                    out[i] = likely if keep[i] > ZERO else ZERO
+                    out[i] = where(keep[i] > ZERO, -ce[i], ZERO)
             given = voxels_of(weights, image, first, first + n)
             for c in range(classes if sums.size else 0):
                 row, k, wrong, missed, size = p[c], of[c], ZERO, ZERO, ZERO
                 for i in range(n):
-                    hit = keep[i] if true[i] == k else ZERO
+                    hit = where(true[i] == k, keep[i], ZERO)
                     size += hit
                     missed += hit * (ONE - row[i])
                     wrong += (keep[i] - hit) * row[i]
@@ -120,13 +127,11 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
                         row, k = p[c], of[c]
                         for side in range(2):
                             for i in range(n):
-                                p_of_c = row[i]
-                                top[i] = ONE - p_of_c if side else p_of_c
+                                top[i] = ONE - row[i] if side else row[i]
                             of_errors(total, top, terms[t, 0, side], terms[t, 1, side], n)
                             found = ZERO
                             for i in range(n):
-                                here = total[i] * keep[i]
-                                found += here if (true[i] == k) == (side == 1) else ZERO
+                                found += where((true[i] == k) == (side == 1), total[i] * keep[i], ZERO)
                             sums[image, part, 3 + t, c] += found
             if losses.size:
                 for j in range(len(powers)):
@@ -145,7 +150,7 @@ def together_gradient(
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    alone = rise.size + of_losses.size == 0
+    with_ce = rise.size + of_losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     s, merged = np.empty((classes, tile), f32), np.empty((len(powers), classes), f32)
     keep, top, total, right, q, ce, score, r, w, fall = np.empty((10, tile), f32)
@@ -157,7 +162,9 @@ def together_gradient(
                 merged[:, of[c]] += of_losses[image, :, c]
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look(logits, image, first, n, labels, valid, of, alone, p, true, keep, top, total, right, q, ce, score)
+            far = _look(
+                logits, image, first, n, labels, valid, of, p, true, keep, top, total, right, q, ce, score, with_ce
+            )
             given = voxels_of(weights, image, first, first + n)
             w[:], r[:], fall[:] = ONE, ZERO, ZERO
             if len(weights):
@@ -175,19 +182,17 @@ def together_gradient(
             for c in range(classes if price.size else 0):
                 row, slope, k, of_wrong, of_hit = p[c], s[c], of[c], price[image, 0, c], price[image, 1, c]
                 for i in range(n):
-                    slope[i] = of_hit if true[i] == k else of_wrong
+                    slope[i] = where(true[i] == k, of_hit, of_wrong)
                 if terms is not None:
                     for t in range(len(terms)):
                         of_term = price[image, 2 + t, c]
                         for side in range(2):
                             for i in range(n):
-                                p_of_c = row[i]
-                                top[i] = ONE - p_of_c if side else p_of_c
+                                top[i] = ONE - row[i] if side else row[i]
                             slopes_of_errors(total, top, terms[t, 0, side], terms[t, 1, side], n)
                             rises = -of_term if side else of_term
                             for i in range(n):
-                                rise_here = rises * w[i] * total[i]
-                                slope[i] += rise_here if (true[i] == k) == (side == 1) else ZERO
+                                slope[i] += where((true[i] == k) == (side == 1), rises * w[i] * total[i], ZERO)
                 for i in range(n):
                     fall[i] += slope[i] * row[i]
             for c in range(classes):
@@ -197,11 +202,13 @@ def together_gradient(
                 if price.size:
                     for i in range(n):
                         out[i] += row[i] * (slope[i] - fall[i])
-                if not alone:
+                if far and with_ce:
                     x = logits[image, c, first : first + n]
                     for i in range(n):
-                        share = exp(x[i] - score[i])
-                        out[i] += r[i] * (share if true[i] == k else ZERO)
-                for i in range(n):
-                    rises = out[i]
-                    out[i] = rises if keep[i] > ZERO else ZERO
+                        out[i] += where(true[i] == k, r[i] * exp(x[i] - score[i]), ZERO)
+                elif with_ce:
+                    for i in range(n):
+                        out[i] += where(true[i] == k, r[i] * score[i] * row[i], ZERO)
+                if len(valid):
+                    for i in range(n):
+                        out[i] = where(keep[i] > ZERO, out[i], ZERO)
