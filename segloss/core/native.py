@@ -6,6 +6,8 @@ where one of the two was read becomes a store with a mask, which costs as much a
 chosen, instead.
 """
 
+# pyright: reportCallIssue=false
+
 import ctypes
 import os
 from collections import deque
@@ -273,27 +275,24 @@ def look_at_labels(labels, valid, true, keep, n):
 
 
 @inline
-def lower(p, logits, image, first, n, moved, top):
-    """Whether some logits are so far from 0 that p has to hold them, less the largest of each voxel, `top`.
-
-    They are in p already if they were `moved` there.
-    """
+def lower(p, top, n):
+    """Lower logits by the largest of each voxel, `top`, if some are so far from 0 that they need it; give whether."""
     most = i32(0)
     for c in range(len(p)):
-        z = p[c, :n] if moved else logits[image, c, first : first + n]
+        row = p[c]
         for i in range(n):
-            most = max(most, bits_of(abs(z[i])))
+            most = max(most, bits_of(abs(row[i])))
     if most <= bits_of(FAR):
         return False
     top[:] = -INFINITE
     for c in range(len(p)):
-        z = p[c, :n] if moved else logits[image, c, first : first + n]
+        row = p[c]
         for i in range(n):
-            top[i] = where(z[i] > top[i], z[i], top[i])
+            top[i] = where(row[i] > top[i], row[i], top[i])
     for c in range(len(p)):
-        z, row = p[c, :n] if moved else logits[image, c, first : first + n], p[c]
+        row = p[c]
         for i in range(n):
-            row[i] = z[i] - top[i]
+            row[i] -= top[i]
     return True
 
 

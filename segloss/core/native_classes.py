@@ -41,23 +41,25 @@ def _look_at_classes(
     p is to be multiplied by `total`.
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
-    moved = scale != ONE or len(valid) > 0 or len(lowered) > 0
-    if moved:
-        for c in range(len(p)):
-            x, row = logits[image, c, first : first + n], p[c]
+    for c in range(len(p)):
+        x, row = logits[image, c, first : first + n], p[c]
+        if len(valid):
             for i in range(n):
                 row[i] = where(keep[i] > ZERO, scale * x[i], ZERO)
-        if len(lowered):
+        else:
             for i in range(n):
-                p[true[i], i] -= lowered[true[i]]
-    far = lower(p, logits, image, first, n, moved, top)
+                row[i] = scale * x[i]
+    if len(lowered):
+        for i in range(n):
+            p[true[i], i] -= lowered[true[i]]
+    far = lower(p, top, n)
     if far:
         for i in range(n):
             score[i] = p[true[i], i]
     for c in range(len(p)):
-        z, row = p[c, :n] if moved or far else logits[image, c, first : first + n], p[c]
+        row = p[c]
         for i in range(n):
-            row[i] = exp(z[i])
+            row[i] = exp(row[i])
     take_true(ce, p, true, n)
     total[:] = ZERO
     for c in range(len(p)):

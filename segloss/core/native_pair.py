@@ -25,26 +25,37 @@ from segloss.core.native import (
 
 
 @inline
-def _look_at_pair(x, other, joint, labels, yes, valid, scale, low_no, low_yes, keep, g, q, ce):
+def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, q, ce, with_ce):
     """Of some voxels: whether they count, the truth, and the probability and cross-entropy of the error."""
+    n, (low_no, low_yes) = len(x), margins
     keep[:] = ONE
-    for i in range(len(x)):
+    for i in range(n):
         g[i] = where(labels[i] == yes, ONE, ZERO)
-    for i in range(len(x)):
-        ce[i] = x[i]
     if joint:
-        for i in range(len(x)):
-            ce[i] = x[i] - other[i]
+        for i in range(n):
+            ce[i] = (ONE - TWO * g[i]) * (x[i] - other[i])
+    else:
+        for i in range(n):
+            ce[i] = (ONE - TWO * g[i]) * x[i]
+    if scale != ONE or low_no != ZERO or low_yes != ZERO:
+        for i in range(n):
+            ce[i] = scale * ce[i] + where(g[i] > HALF, low_yes, low_no)
     if len(valid):
-        for i in range(len(x)):
+        for i in range(n):
             keep[i] = where(valid[i] != 0, ONE, ZERO)
             ce[i] = where(valid[i] != 0, ce[i], ZERO)
-    for i in range(len(x)):
-        error = scale * (ONE - TWO * g[i]) * ce[i] + where(g[i] > HALF, low_yes, low_no)
-        u = exp(-abs(error))
-        large = ONE / (ONE + u)
-        q[i] = where(error >= ZERO, large, u * large)
-        ce[i] = where(error > ZERO, error, ZERO) + log1p(u)
+    if with_ce:
+        for i in range(n):
+            error = ce[i]
+            u = exp(-abs(error))
+            large = ONE / (ONE + u)
+            q[i] = where(error >= ZERO, large, u * large)
+            ce[i] = where(error > ZERO, error, ZERO) + log1p(u)
+    else:
+        for i in range(n):
+            u = exp(-abs(ce[i]))
+            large = ONE / (ONE + u)
+            q[i] = where(ce[i] >= ZERO, large, u * large)
 
 
 @inline
@@ -69,15 +80,14 @@ def pair_pass(
     keep, g, q, ce, work, more = np.empty((6, TILE), f32)
     one = np.ones(TILE, f32)
     for image in range(images):
-        for k in range(1 if joint else channels):
-            yes = 1 if joint or labels.shape[1] > 1 or channels == 1 else k
-            low_no, low_yes = lowered[k]
-            for first in range(start, end, TILE):
-                last = min(first + TILE, end)
-                n = last - first
+        for first in range(start, end, TILE):
+            last = min(first + TILE, end)
+            n, here = last - first, voxels_of(valid, image, first, last)
+            for k in range(1 if joint else channels):
+                yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
-                _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
+                label, with_ce = labels[image, k % labels.shape[1], first:last], losses.size + log_p.size > 0
+                _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 if totals.size:
                     _add_pair(totals[image, part, 0, k], one, keep, g, n)
                     _add_pair(totals[image, part, 1, k], q, keep, g, n)
@@ -118,15 +128,14 @@ def pair_gradient(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
     for image in range(images):
-        for k in range(1 if joint else channels):
-            yes = 1 if joint or labels.shape[1] > 1 or channels == 1 else k
-            low_no, low_yes = lowered[k]
-            for first in range(start, end, TILE):
-                last = min(first + TILE, end)
-                n = last - first
+        for first in range(start, end, TILE):
+            last = min(first + TILE, end)
+            n, here = last - first, voxels_of(valid, image, first, last)
+            for k in range(1 if joint else channels):
+                yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, here = labels[image, k % labels.shape[1], first:last], voxels_of(valid, image, first, last)
-                _look_at_pair(x, other, joint, label, yes, here, scale, low_no, low_yes, keep, g, q, ce)
+                label, with_ce = labels[image, k % labels.shape[1], first:last], of_losses.size > 0
+                _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 slope[:], more[:] = ZERO, ZERO
                 if of_q.size:
                     no, yes_more = of_q[image, k, 0], of_q[image, k, 1] - of_q[image, k, 0]

@@ -143,7 +143,8 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
     counted = torch.empty(0, 0, dtype=torch.bool) if of_images[0] is None else of_images[0]
-    given = [logits.detach().numpy(), labels.contiguous().numpy()]
+    labels = labels if _is_pair(logits, how) else labels.contiguous()
+    given = [logits.detach().numpy(), labels.numpy()]
     given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
     powers = np.array(_powers(how), f32).reshape(-1, 2)
     errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]

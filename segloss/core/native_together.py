@@ -39,13 +39,15 @@ def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total,
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
     total[:], right[:], score[:], ce[:] = ZERO, ZERO, ZERO, ZERO
-    moved = len(valid) > 0
-    if moved:
-        for c in range(len(p)):
-            x, row = logits[image, c, first : first + n], p[c]
+    for c in range(len(p)):
+        x, row = logits[image, c, first : first + n], p[c]
+        if len(valid):
             for i in range(n):
                 row[i] = where(keep[i] > ZERO, x[i], ZERO)
-    far = lower(p, logits, image, first, n, moved, top)
+        else:
+            for i in range(n):
+                row[i] = x[i]
+    far = lower(p, top, n)
     if far and with_ce:
         score[:] = -INFINITE
         for c in range(len(p)):
@@ -59,9 +61,9 @@ def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total,
         for i in range(n):
             score[i] += log(ce[i])
     for c in range(len(p)):
-        z, row, k = p[c, :n] if moved or far else logits[image, c, first : first + n], p[c], of[c]
+        row, k = p[c], of[c]
         for i in range(n):
-            row[i] = exp(z[i])
+            row[i] = exp(row[i])
         for i in range(n):
             e = where(true[i] == k, row[i], ZERO)
             right[i] += e
