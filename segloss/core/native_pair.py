@@ -33,7 +33,8 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
         g[i] = where(labels[i] == yes, ONE, ZERO)
     if joint:
         for i in range(n):
-            ce[i] = (ONE - TWO * g[i]) * (x[i] - other[i])
+            infinite = ZERO * where(x[i] > other[i], x[i], other[i])  # is not a number, as it is of more classes
+            ce[i] = (ONE - TWO * g[i]) * (x[i] - other[i] + infinite)
     else:
         for i in range(n):
             ce[i] = (ONE - TWO * g[i]) * x[i]
