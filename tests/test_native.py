@@ -12,7 +12,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native, native_pass, sums
+from segloss.core import native, native_pass, native_softmax, sums
 from segloss.core.partial import excluded_log
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
@@ -107,6 +107,17 @@ def test_logits_may_lie_in_any_order(classes):
         torch.testing.assert_close(first, second)
     prices = torch.randn(2, 3, classes), torch.randn(2, 1, 900), torch.randn(2, 1, classes)
     one, two = (native_pass.fused_gradient(x, labels, valid, OF_CLASSES["all"], None, *prices) for x in (logits, other))
+    torch.testing.assert_close(one, two)
+
+
+def test_labels_may_lie_in_any_order():
+    logits, labels = torch.randn(2, 3, 1300), torch.rand(2, 3, 1300) > 0.6
+    other = labels.transpose(1, 2).contiguous().transpose(1, 2)
+    how = How("sigmoid", True, False, voxel=focused(2.0))
+    one, two = (native_pass.fused_pass(logits, y, None, how, None) for y in (labels, other))
+    torch.testing.assert_close(one, two)
+    prices = torch.randn(2, 3, 3), None, torch.randn(2, 2, 3)
+    one, two = (native_pass.fused_gradient(logits, y, None, how, None, *prices) for y in (labels, other))
     torch.testing.assert_close(one, two)
 
 
@@ -238,3 +249,41 @@ def test_a_child_has_its_own_threads():
     pool = native._pool(1, 2)
     assert native._pool(2, 2) is not pool
     assert native._pool(1, 2) is pool
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 700), (3, 19, 2000), (1, 40, 5000)])
+@pytest.mark.parametrize("size", [1.0, 30.0, 300.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_probabilities_and_the_way_back_from_them_are_exact(shape, size, masked):
+    generator = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(shape, generator=generator)
+    valid = torch.rand(shape[0], 1, shape[2], generator=generator) > 0.3 if masked else None
+    if valid is not None:
+        logits.masked_fill_(~valid & (torch.rand(valid.shape, generator=generator) > 0.5), torch.nan)
+    kept = torch.ones(shape[0], 1, shape[2]).bool() if valid is None else valid
+    exact = torch.where(kept, logits, 0).double().requires_grad_()
+    p = torch.softmax(exact, 1) * kept
+    found = native_softmax.softmax(logits, valid)
+    torch.testing.assert_close(found.double(), p, rtol=1e-5, atol=1e-37)  # the largest logit is taken off, and rounds
+
+    slope, price = torch.randn(shape, generator=generator), torch.randn(shape[:2], generator=generator)
+    (expected,) = torch.autograd.grad((p * slope * price.unsqueeze(2)).sum(), exact)
+    native_softmax.softmax_gradient(logits, valid, price, slope)
+    assert (slope - expected).norm() <= 2e-6 * expected.norm() + 1e-7
+    assert not slope[~kept.expand_as(slope)].any()
+
+
+def test_a_price_of_all_images_is_that_of_each():
+    logits, slope = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
+    price, other = torch.randn(1, 3), slope.clone()
+    native_softmax.softmax_gradient(logits, None, price, slope)
+    native_softmax.softmax_gradient(logits, None, price.repeat(2, 1), other)
+    torch.testing.assert_close(slope, other)
+
+
+def test_probabilities_of_what_is_not_a_number_are_none():
+    logits = torch.randn(1, 3, 900)
+    logits[0, 1, 70], logits[0, 2, 800] = torch.nan, torch.inf
+    found = native_softmax.softmax(logits, None).isnan()
+    assert found.all(1).sum() == 2
+    assert found.sum() == 6

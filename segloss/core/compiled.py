@@ -4,6 +4,11 @@ import importlib
 from functools import cache
 from types import ModuleType
 
+import torch
+from torch import Tensor
+
+from segloss.core.inputs import can_look_at
+
 
 @cache
 def compiled(name: str) -> ModuleType | None:
@@ -14,3 +19,11 @@ def compiled(name: str) -> ModuleType | None:
     except Exception:  # whatever they say of a processor or a compiler, plain operations do without
         return None
     return module
+
+
+def loops_for(x: Tensor, name: str) -> ModuleType | None:
+    """A module of loops over float32 on the CPU, where it can take a tensor."""
+    if not can_look_at(x) or x.dtype != torch.float32 or not 0 < x.numel() < 2**31:
+        return None
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
+    return None if wrapped else compiled(name)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits, voxels_of
+from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits, voxels_of, where
 
 TILE, FIRST_BITS, FEW = 512, 8, 24
 """Voxels at a time, bits of an error by which it finds its bucket, and voxels that are sorted one after the other."""
@@ -31,10 +31,10 @@ SAMPLE = 2**12
 def _look(x, labels, yes, valid, g):
     """Where some voxels are of the class."""
     for i in range(len(x)):
-        g[i] = i32(1) if labels[i] == yes else i32(0)
+        g[i] = where(labels[i] == yes, i32(1), i32(0))
     if len(valid):
         for i in range(len(x)):
-            g[i] = g[i] if valid[i] else i32(0)
+            g[i] &= i32(valid[i])
 
 
 @loop
@@ -55,8 +55,8 @@ def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
             _look(x, labels[image, of, first:last], yes, here, g)
             if hinge:
                 for i in range(len(x)):
-                    margin = ONE - (x[i] if g[i] else -x[i])
-                    x[i] = ZERO if margin <= ZERO else margin
+                    margin = ONE - x[i] * (TWO * f32(g[i]) - ONE)
+                    x[i] = where(margin <= ZERO, ZERO, margin)
                 if len(here):
                     for i in range(len(x)):
                         x[i] = x[i] if here[i] else ZERO
@@ -243,12 +243,12 @@ def signs(part, parts, p, c, images, labels, of, yes, valid, top, size, other, v
             if other:
                 y = p[image, c + 1, first:last]
                 for i in range(len(x)):
-                    y[i] = y[i] if bits_of(x[i]) < 0 else ZERO
+                    y[i] *= where(bits_of(x[i]) < 0, ONE, ZERO)
             for i in range(len(x)):
                 e = bits_of(x[i])
-                above = ONE if (e > top) & (g[i] == 1) else ZERO
+                above = where((e > top) & (g[i] == 1), ONE, ZERO)
                 value += x[i] * above
-                x[i] = -share * above if e >= 0 else (x[i] if g[i] else -x[i])
+                x[i] = where(e >= 0, -share * above, x[i] * (TWO * f32(g[i]) - ONE))
     values[part] = value * share
 
 

@@ -1,6 +1,7 @@
 """Functions that are linear in the probabilities between kinks, with the slope found beside the value."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted
+from segloss.core.compiled import loops_for
 from segloss.core.inputs import Inputs, ResolvedActivation
 
 Rule = Callable[[Block], Tensor]
@@ -43,8 +45,11 @@ class _Piecewise(Function):
     def forward(
         logits: Block, valid: Tensor | None, activation: ResolvedActivation, rule: Rule
     ) -> tuple[Tensor, Tensor]:
-        p = predicted(logits, valid, activation)
-        slope = p.clone() if p is logits else p.contiguous()
+        if loops := _loops(logits, activation):
+            slope = loops.softmax(logits, valid)
+        else:
+            p = predicted(logits, valid, activation)
+            slope = p.clone() if p is logits else p.contiguous()
         return rule(slope), slope
 
     @staticmethod
@@ -65,10 +70,18 @@ class _Piecewise(Function):
                 value = _plain(leaf, valid, ctx.activation, ctx.rule)
                 return *torch.autograd.grad(value, leaf, price, create_graph=again), None, None, None
 
-        price = price.to(slope.dtype).unsqueeze(-1).expand(len(logits), -1, 1)
+        price = price.to(slope.dtype)
+        if loops := _loops(logits, ctx.activation):
+            loops.softmax_gradient(logits, valid, price, slope)
+            return slope, None, None, None
+        price = price.unsqueeze(-1).expand(len(logits), -1, 1)
         gradient = slope if slope.dtype == logits.dtype else torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)
             p = predicted(at.of(logits), here, ctx.activation, work)
             chain(at.of(gradient), torch.mul(at.of(slope), at.each(price), out=work[1]), p, here, ctx.activation)
         return gradient, None, None, None
+
+
+def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
+    return loops_for(logits, "native_softmax") if activation == "softmax" else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 from typing import Literal
 
 import torch
@@ -31,7 +30,7 @@ from segloss.core import (
     sum_dtype,
 )
 from segloss.core.blocks import OF_BYTES, SIZE, kept, put
-from segloss.core.compiled import compiled
+from segloss.core.compiled import loops_for
 
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
@@ -95,7 +94,7 @@ def lovasz_softmax_loss(
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         p[:, : classes.start] = 0
-        if native := _native(p):
+        if native := loops_for(p, "native_lovasz"):
             least = 0 if x.activation == "none" else 1  # the activation has no slope where an error is 0
             how = {"batch": batch, "hinge": False, "skip": absent == "skip", "least": least, "of_two": one_order}
             loss, present[:] = native.extensions(p, x.labels, x.valid, classes, **how)
@@ -170,7 +169,7 @@ def lovasz_hinge_loss(
 
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         every = range(scores.shape[1])
-        if native := _native(scores):
+        if native := loops_for(scores, "native_lovasz"):
             how = {"batch": batch, "hinge": True, "skip": False, "least": 1, "of_two": False}
             return native.extensions(scores, x.labels, x.valid, every, **how)[0]
         shape = 1 if batch else len(scores), scores.shape[1]
@@ -190,14 +189,6 @@ def lovasz_hinge_loss(
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
-
-
-def _native(p: Float[Tensor, "B C N"]) -> ModuleType | None:
-    """What finds the extensions in loops of the CPU, where it can."""
-    if not can_look_at(p) or p.dtype != torch.float32 or not 0 < p.numel() < 2**31:
-        return None
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(p)  # pyright: ignore[reportAttributeAccessIssue]
-    return None if wrapped else compiled("native_lovasz")
 
 
 class _Extension:
