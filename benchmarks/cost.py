@@ -27,6 +27,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,18 @@ from benchmarks.subjects import COMMON, Group, Made, On, cross_entropy, groups
 from tools.writing import write_all
 
 RESULTS = {"cpu": Path(__file__).parent / "results.json", "cuda": Path(__file__).parent / "results-cuda.json"}
-SHAPES = [(4, 19, 512, 512), (1, 118, 48, 48, 48), (2, 4, 96, 96, 96), (2, 2, 64, 64, 64), (2, 1, 64, 64, 64)]
+SHAPES = [
+    (4, 19, 512, 512),
+    (2, 19, 256, 256),
+    (1, 118, 48, 48, 48),
+    (2, 4, 96, 96, 96),
+    (2, 2, 64, 64, 64),
+    (2, 1, 64, 64, 64),
+]
 ONE = (2, 4, 64, 64, 64)
 SIDES, CLASSES = [2**n for n in range(6, 13)], [2**n for n in range(1, 9)]
 ROUNDS, THREADS = 7, 2
+COMPILERS = {"cpu": ("numba",), "cuda": ("triton",)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
     gpu = point.on.device == "cuda"
     least = floor(point.on) if gpu and made else 0.0
     of_yardstick = on_gpu(yardstick).milliseconds if gpu and made else 0.0
-    for name, time in times(made, yardstick, rounds, compiled=point.compiled).items():
+    for name, time in times(made, yardstick, rounds).items():
         it = next(it for it in point.group if it.name == name)
         peak = peaks.get((name, point.on), Peak(None)).ratio
         yield {
@@ -183,13 +193,25 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _conditions(device: str) -> dict[str, Any]:
     """On what the figures are measured, and when."""
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
     return {
         "machine": where,
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in COMPILERS[device] if find_spec(name)},
+        },
         "date": date.today().isoformat(),
         "threads": THREADS,
     }
+
+
+def _processor() -> str:
+    """What the processor calls itself, and the vectors that it has."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{fields.get('model name') or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 if __name__ == "__main__":

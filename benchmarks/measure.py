@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.subjects import Call, Made, On, Subject, sample
 
 PATIENCE = 1.0
-"""What takes longer than this, in seconds, is called once."""
+"""What takes longer than this, in seconds, is timed once."""
 LIMIT = 5
 """What takes longer than this, in seconds, is left out."""
 
@@ -55,17 +55,19 @@ def step(logits: Tensor, call: Call) -> float:
     return time.perf_counter() - start
 
 
-def times(made: Mapping[str, Made], yardstick: Made, rounds: int, *, compiled: bool = False) -> dict[str, Time]:
-    """The time of each, in rounds in which the yardstick comes first and all others follow."""
-    compiled = compiled or yardstick[0].is_cuda  # which compiles kernels on the first call
-    for it in (yardstick, *(made.values() if compiled else ())):
-        step(*it)
+def times(made: Mapping[str, Made], yardstick: Made, rounds: int) -> dict[str, Time]:
+    """The time of each, in rounds in which the yardstick comes first and all others follow.
+
+    A first call, in which much is compiled, is not counted.
+    """
+    step(*yardstick)
     first = {name: step(*it) for name, it in made.items()}
-    slow = {name for name, seconds in first.items() if seconds > PATIENCE}
-    reference, seconds = [], {name: [first[name]] if name in slow else [] for name in made}
+    again = {name: step(*made[name]) for name, seconds in first.items() if seconds > PATIENCE}
+    slow = {name: seconds for name, seconds in again.items() if seconds > PATIENCE}
+    reference, seconds = [], {name: [slow[name]] if name in slow else [] for name in made}
     for _ in range(rounds):
         reference.append(step(*yardstick))
-        for name in made.keys() - slow:
+        for name in made.keys() - slow.keys():
             seconds[name].append(step(*made[name]))
     usual = statistics.median(reference)
     found = {}
