@@ -32,6 +32,8 @@ scalar = njit(cache=True, forceinline=True, error_model="numpy", fastmath={"nsz"
 
 TILE, VALUES = 512, 2**14
 """Voxels at a time, and values of theirs, as many as stay in a near cache."""
+PART = 2**17
+"""Values of a part that threads share, at least."""
 FEW = 8
 """Up to so many classes it is faster to compare with each than to look one up."""
 
@@ -272,6 +274,20 @@ def look_at_labels(labels, valid, true, keep, n):
             keep[i] = where(valid[i] != 0, ONE, ZERO)
         for i in range(n):
             true[i] = where(valid[i] != 0, i32(labels[i]), i32(0))
+
+
+@inline
+def take_logits(p, logits, image, first, n, valid, scale):
+    """Some voxels of an image, times a factor, 0 where ignored."""
+    here = voxels_of(valid, image, first, first + n)
+    for c in range(len(p)):
+        x, row = logits[image, c, first : first + n], p[c]
+        if len(valid):
+            for i in range(n):
+                row[i] = where(here[i] != 0, scale * x[i], ZERO)
+        else:
+            for i in range(n):
+                row[i] = scale * x[i]
 
 
 @inline

@@ -26,6 +26,7 @@ from segloss.core.native import (
     of_errors,
     of_true,
     slopes_of_errors,
+    take_logits,
     take_true,
     voxels_of,
     where,
@@ -41,14 +42,7 @@ def _look_at_classes(
     p is to be multiplied by `total`.
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
-    for c in range(len(p)):
-        x, row = logits[image, c, first : first + n], p[c]
-        if len(valid):
-            for i in range(n):
-                row[i] = where(keep[i] > ZERO, scale * x[i], ZERO)
-        else:
-            for i in range(n):
-                row[i] = scale * x[i]
+    take_logits(p, logits, image, first, n, valid, scale)
     if len(lowered):
         for i in range(n):
             p[true[i], i] -= lowered[true[i]]

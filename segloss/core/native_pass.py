@@ -11,15 +11,15 @@ from torch import Tensor
 from segloss.core.blocks import Block, kept, part, parts, weighted
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
-from segloss.core.native import f32, in_threads, loop
+from segloss.core.native import PART, f32, in_threads, loop
 from segloss.core.native_classes import class_gradient, class_pass
 from segloss.core.native_pair import pair_gradient, pair_pass
 from segloss.core.native_together import together_gradient, together_pass
 from segloss.core.pair import prices_of, sums_of
 from segloss.core.truth import How, VoxelLoss, bounds, truth
 
-PART, PARTS = 2**17, 32
-"""Values of a part, at least, and parts, at most, that threads share."""
+PARTS = 32
+"""Parts, at most, that threads share."""
 
 
 def takes(logits: Block, labels: Tensor, how: How) -> bool:

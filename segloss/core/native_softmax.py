@@ -9,24 +9,28 @@ import torch
 from torch import Tensor
 
 from segloss.core.blocks import Block
-from segloss.core.native import ONE, TILE, VALUES, ZERO, exp, f32, in_threads, inline, loop, lower, voxels_of, where
-
-PART = 2**17
-"""Values of a part, at least."""
+from segloss.core.native import (
+    ONE,
+    PART,
+    TILE,
+    VALUES,
+    ZERO,
+    exp,
+    f32,
+    in_threads,
+    inline,
+    loop,
+    lower,
+    take_logits,
+    voxels_of,
+    where,
+)
 
 
 @inline
 def _look(logits, image, first, n, valid, p, top, share):
     """Of some voxels: p up to a factor, and the factor, which is 0 where they do not count."""
-    here = voxels_of(valid, image, first, first + n)
-    for c in range(len(p)):
-        x, row = logits[image, c, first : first + n], p[c]
-        if len(valid):
-            for i in range(n):
-                row[i] = where(here[i] != 0, x[i], ZERO)
-        else:
-            for i in range(n):
-                row[i] = x[i]
+    take_logits(p, logits, image, first, n, valid, ONE)
     lower(p, top, n)
     share[:] = ZERO
     for c in range(len(p)):
@@ -38,6 +42,7 @@ def _look(logits, image, first, n, valid, p, top, share):
     for i in range(n):
         share[i] = ONE / share[i]
     if len(valid):
+        here = voxels_of(valid, image, first, first + n)
         for i in range(n):
             top[i] = where(here[i] != 0, ONE, ZERO)
         for i in range(n):

@@ -25,6 +25,7 @@ from segloss.core.native import (
     of_errors,
     of_true,
     slopes_of_errors,
+    take_logits,
     voxels_of,
     where,
 )
@@ -39,14 +40,7 @@ def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total,
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
     total[:], right[:], score[:], ce[:] = ZERO, ZERO, ZERO, ZERO
-    for c in range(len(p)):
-        x, row = logits[image, c, first : first + n], p[c]
-        if len(valid):
-            for i in range(n):
-                row[i] = where(keep[i] > ZERO, x[i], ZERO)
-        else:
-            for i in range(n):
-                row[i] = x[i]
+    take_logits(p, logits, image, first, n, valid, ONE)
     far = lower(p, top, n)
     if far and with_ce:
         score[:] = -INFINITE
