@@ -29,6 +29,7 @@ from segloss.core.distance import flat_distance as flat_distance
 from segloss.core.distance import mask_distance as mask_distance
 from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
+from segloss.core.function import Function as Function
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import hardest_sum as hardest_sum
 from segloss.core.hardest import share_of as share_of

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
-from torch.autograd import Function
+
+from segloss.core.function import Function
 
 Step = Sequence[int]
 Box = Sequence[slice]

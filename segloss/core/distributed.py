@@ -4,7 +4,8 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd import Function
+
+from segloss.core.function import Function
 
 
 def all_sum(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:

@@ -1,5 +1,7 @@
 """Sums of errors, which kernels add up so that a rare class comes out as exact as a common one."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,11 +9,13 @@ from torch import Tensor
 from segloss.core.truth import How
 
 
-def sums_of_errors(errors: Float[Tensor, "B K C"]) -> Float[Tensor, "B K C"]:
-    """The sums of `class_sums`, of those of wrong p, missed p, and what is true."""
-    wrong, missed, size, *rest = errors.unbind(1)
-    hit = size - missed
-    return torch.stack([wrong + hit, hit, size, *rest], 1)
+def sums_of_errors(errors: Any) -> Any:
+    """Turn sums of wrong p, missed p, and what is true, (B, K, C), into those of `class_sums`, in place."""
+    wrong, hit, size = errors[:, 0], errors[:, 1], errors[:, 2]
+    hit *= -1
+    hit += size
+    wrong += hit
+    return errors
 
 
 def prices_of_errors(of_sums: Float[Tensor, "B K C"], how: How) -> Float[Tensor, "B L C"]:

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
-from torch.autograd import Function
+
+from segloss.core.function import Function
 
 
 def flat(x: Shaped[Tensor, "B C *S"]) -> Shaped[Tensor, "B C N"]:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.compiled import compiled
+from segloss.core.function import Function
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
 
 SAMPLE = 2**14

@@ -276,7 +276,7 @@ def _outside(x: Shaped[Tensor, "B K N"], top: int, valid: Tensor | None) -> tupl
 
     def fits(seen: Tensor) -> bool:
         low, high = seen.detach().aminmax()
-        return bool((low >= 0) & (high <= top))
+        return low.item() >= 0 and high.item() <= top
 
     if fits(x):
         return None

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
+from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
+
+from segloss.core.function import Function
 
 Map = Float[Tensor, "B C *S"]
 Weights = tuple[float, ...]

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Shaped
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.blocks import SIZE
+from segloss.core.function import Function
 
 Map = Shaped[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"] | None

@@ -169,15 +169,6 @@ def class_pass(
                     add_by_class(losses[image, part, j], total, keep, true, n)
 
 
-@inline
-def _priced(out, prices, c, true, n):
-    """What is priced for a class, or for the true one of each voxel, which comes after the others."""
-    if c < len(prices):
-        out[:] = prices[c]
-    else:
-        of_true(out, prices, true, n)
-
-
 @loop
 def class_gradient(
     part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
@@ -189,7 +180,7 @@ def class_gradient(
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
     keep, top, r, fall, total, q, ce, w, of_cost, found, work = np.empty((11, tile), f32)
-    flat = price.size == 0 or not (squares or len(cost) or terms is not None)
+    mapped = price.size > 0 and (len(cost) > 0 or terms is not None)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -213,61 +204,73 @@ def class_gradient(
                 for i in range(n):
                     r[i] += of_log_p[i]
             s = slopes[classes]
-            if flat:
-                if price.size:
-                    of_true(s, price[image, 1], true, n)
-                    for c in range(classes):
-                        row, of_p = p[c], price[image, 0, c]
-                        for i in range(n):
-                            fall[i] += of_p * row[i]
+            if price.size:
+                of_true(s, price[image, 1], true, n)
+            if price.size and squares:
+                of_true(found, price[image, 3], true, n)
+                of_true(work, price[image, 5], true, n)
+                for i in range(n):
+                    s[i] += w[i] * (found[i] * q[i] + work[i])
+            if price.size and terms is not None:
+                for t in range(len(terms)):
+                    of_true(found, price[image, 2 + 4 * squares + t], true, n)
+                    slopes_of_errors(work, q, terms[t, 0, 1], terms[t, 1, 1], n)
                     for i in range(n):
-                        fall[i] *= total[i]
-            else:
-                _normalise(p, total, n)
+                        s[i] -= w[i] * found[i] * work[i]
+            if price.size and len(cost):
                 of_true(of_cost, price[image, -1], true, n)
-                for c in range(classes + 1):
-                    row, s = p[c] if c < classes else q, slopes[c]
-                    side, sign = (0, ONE) if c < classes else (1, -ONE)
-                    _priced(s, price[image, side], c, true, n)
-                    if squares:
-                        _priced(found, price[image, 2 + side], c, true, n)
-                        for i in range(n):
-                            s[i] += w[i] * found[i] * row[i]
-                        _priced(found, price[image, 4 + side], c, true, n)
-                        for i in range(n):
-                            s[i] += w[i] * found[i]
+                for i in range(n):
+                    s[i] += of_cost[i] * cost[true[i], true[i]]
+            if mapped:
+                _normalise(p, total, n)
+                total[:] = ONE
+            for c in range(classes if price.size else 0):
+                row, of_p = p[c], price[image, 0, c]
+                of_p2, of_w = (price[image, 2, c], price[image, 4, c]) if squares else (ZERO, ZERO)
+                if mapped:
+                    of_c = slopes[c]
+                    for i in range(n):
+                        of_c[i] = of_p + w[i] * (of_p2 * row[i] + of_w)
                     if terms is not None:
                         for t in range(len(terms)):
-                            _priced(found, price[image, 2 + 4 * squares + t], c, true, n)
-                            slopes_of_errors(work, row, terms[t, 0, side], terms[t, 1, side], n)
+                            of_term = price[image, 2 + 4 * squares + t, c]
+                            slopes_of_errors(work, row, terms[t, 0, 0], terms[t, 1, 0], n)
                             for i in range(n):
-                                s[i] += sign * w[i] * found[i] * work[i]
-                    if len(cost) and c < classes:
-                        of_c = cost[c]
+                                of_c[i] += of_term * w[i] * work[i]
+                    if len(cost):
+                        costs = cost[c]
                         for i in range(n):
-                            s[i] += of_cost[i] * of_c[true[i]]
-                    elif len(cost):
-                        for i in range(n):
-                            s[i] += of_cost[i] * cost[true[i], true[i]]
-                    if c < classes:
-                        for i in range(n):
-                            fall[i] += s[i] * row[i]
+                            of_c[i] += of_cost[i] * costs[true[i]]
+                    for i in range(n):
+                        fall[i] += of_c[i] * row[i]
+                elif squares:
+                    for i in range(n):
+                        here = row[i] * total[i]
+                        fall[i] += (of_p + w[i] * (of_p2 * here + of_w)) * here
+                else:
+                    for i in range(n):
+                        fall[i] += of_p * row[i]
+            if not squares:
+                for i in range(n):
+                    fall[i] *= total[i]
             for i in range(n):
                 found[i] = keep[i] * ((ONE - q[i]) * (s[i] * q[i] - fall[i]) + r[i] * q[i])
             for i in range(n):
                 r[i] += fall[i] + s[i] * (ONE - q[i])
-            if flat:
-                for i in range(n):
-                    r[i] *= total[i]
             for c in range(classes):
                 row, out, of_c = p[c], gradient[image, c, first : first + n], slopes[c]
-                if flat:
-                    of_p = price[image, 0, c] if price.size else ZERO
-                    for i in range(n):
-                        out[i] = row[i] * (of_p * total[i] - r[i])
-                else:
+                of_p = price[image, 0, c] if price.size else ZERO
+                of_p2, of_w = (price[image, 2, c], price[image, 4, c]) if price.size and squares else (ZERO, ZERO)
+                if mapped:
                     for i in range(n):
                         out[i] = row[i] * (of_c[i] - r[i])
+                elif squares:
+                    for i in range(n):
+                        here = row[i] * total[i]
+                        out[i] = here * (of_p + w[i] * (of_p2 * here + of_w) - r[i])
+                else:
+                    for i in range(n):
+                        out[i] = row[i] * total[i] * (of_p - r[i])
                 if classes <= FEW:
                     for i in range(n):
                         out[i] += where(true[i] == i32(c), found[i], ZERO)

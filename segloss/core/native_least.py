@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.core.native import bits_of, f32, i32, in_threads, loop
+from segloss.core.native import TILE, ZERO, bits_of, f32, i32, in_threads, loop, where
 
 REST = 19
 """Bits of a number that do not count for its size."""
@@ -28,13 +28,15 @@ def sizes(part, parts, x, found):
 def larger(part, parts, x, size, starts, found, totals):
     """Add up, of some numbers, those of a larger size, and gather those of this size."""
     some, at, total = x[part * len(x) // parts : (part + 1) * len(x) // parts], starts[part], 0.0
-    for i in range(len(some)):
-        other = (bits_of(some[i]) & i32(0x7FFFFFFF)) >> i32(REST)
-        if other > size:
-            total += some[i]
-        elif other == size:
-            found[at] = some[i]
-            at += 1
+    for first in range(0, len(some), TILE):
+        tile = some[first : first + TILE]
+        for i in range(len(tile)):
+            other = (bits_of(tile[i]) & i32(0x7FFFFFFF)) >> i32(REST)
+            total += where(other > size, tile[i], ZERO)
+        for i in range(len(tile)):
+            if (bits_of(tile[i]) & i32(0x7FFFFFFF)) >> i32(REST) == size:
+                found[at] = tile[i]
+                at += 1
     totals[part] = total
 
 

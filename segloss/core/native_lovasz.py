@@ -9,7 +9,6 @@ sorted by the others.
 # pyright: reportIndexIssue=false, reportCallIssue=false
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,27 +17,29 @@ from torch import Tensor
 
 from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits, voxels_of, where
 
-TILE, FIRST_BITS, FEW = 512, 8, 24
-"""Voxels at a time, bits of an error by which it finds its bucket, and voxels that are sorted one after the other."""
+TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
+"""Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""
 PLACE, PLACES = 31, 2**31 - 1
 """Bits of the place of a voxel, which an item holds below those of its error and truth."""
 MOST = i32(0x7FFFFFFF)
-SAMPLE = 2**12
-"""About how many voxels say which errors are common."""
+RARE = 16
+"""Where fewer voxels than one of so many are to be sorted, a branch for each is foreseen by the processor."""
+LINE = 8
+"""Items in a line of a cache, of which each part has one to throw away what it does not sort."""
 
 
 @inline
 def _look(x, labels, yes, valid, g):
     """Where some voxels are of the class."""
     for i in range(len(x)):
-        g[i] = where(labels[i] == yes, i32(1), i32(0))
+        g[i] = where(i32(labels[i]) == yes, i32(1), i32(0))
     if len(valid):
         for i in range(len(x)):
             g[i] &= i32(valid[i])
 
 
 @loop
-def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
+def _errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
     """Turn predictions into errors, and find of one part the size of the class and the bits of some errors.
 
     These are the least of the class, the least of all, the largest of the others, and the largest of all.
@@ -59,7 +60,7 @@ def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
                     x[i] = where(margin <= ZERO, ZERO, margin)
                 if len(here):
                     for i in range(len(x)):
-                        x[i] = x[i] if here[i] else ZERO
+                        x[i] = where(here[i] != 0, x[i], ZERO)
             else:
                 for i in range(len(x)):
                     x[i] = abs(f32(g[i]) - x[i])
@@ -67,33 +68,85 @@ def errors(part, parts, p, c, images, labels, of, yes, valid, hinge, found):
             for i in range(len(x)):
                 e = bits_of(x[i])
                 hits += g[i]
-                low = min(low, e if g[i] else MOST)
-                high = max(high, i32(0) if g[i] else e)
+                low = min(low, where(g[i] == 1, e, MOST))
+                high = max(high, where(g[i] == 1, i32(0), e))
                 least = min(least, e)
                 most = max(most, e)
             size += hits
     found[part, 0], found[part, 1], found[part, 2], found[part, 3], found[part, 4] = size, low, least, high, most
 
 
+@inline
+def _item(fall, is_hit, place):
+    """What is sorted: how far the bits of an error are from the largest, the truth, and the place."""
+    return ((2 * np.int64(fall) + is_hit) << PLACE) | place
+
+
+@inline
+def _look_for(e, top, bottom, shift, bucket, inside):
+    """The bucket of each error, whether it has one, and how many have."""
+    some = i32(0)
+    for i in range(len(e)):
+        inside[i] = where((e[i] >= bottom) & (e[i] <= top), i32(1), i32(0))
+        bucket[i] = where(inside[i] == 1, i32((top - e[i]) >> shift), i32(BUCKETS))
+        some += inside[i]
+    return some
+
+
 @loop
-def above(part, parts, p, c, images, labels, of, yes, valid, tops, found):
-    """How many voxels of one part have an error above each of some, and how many of them are of the class."""
+def _count(part, parts, p, c, images, top, bottom, shift, counts):
+    """How many voxels of one part are in each bucket, and above all."""
     voxels = p.shape[2]
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    bits = p.view(np.int32)
-    g = np.empty(TILE, np.int32)
+    bits, number = p.view(np.int32), counts[part]
+    bucket, inside = np.empty((2, TILE), np.int32)
+    top, bottom, shift = i32(top), i32(bottom), i32(shift)
+    above, number[:] = 0, 0
+    for image in range(images[0], images[1]):
+        for first in range(start, end, TILE):
+            e = bits[image, c, first : min(first + TILE, end)]
+            some = _look_for(e, top, bottom, shift, bucket, inside)
+            for i in range(len(e)):
+                above += where(e[i] > top, i32(1), i32(0))
+            if RARE * some < len(e):
+                for i in range(len(e)):
+                    if inside[i]:
+                        number[bucket[i]] += 1
+            else:
+                for i in range(len(e)):
+                    number[bucket[i]] += 1
+    number[BUCKETS] = above
+
+
+@loop
+def _fill(part, parts, p, c, images, labels, of, yes, valid, top, bottom, shift, counts, items):
+    """Put the voxels of one part into their buckets, which are one after the other."""
+    voxels = p.shape[2]
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    bits, ends = p.view(np.int32), np.empty(BUCKETS + 1, np.int64)
+    total = 0
+    for k in range(BUCKETS):
+        ends[k] = total + counts[:part, k].sum()
+        total += counts[:, k].sum()
+    ends[BUCKETS] = total + LINE * part
+    g, bucket, inside = np.empty((3, TILE), np.int32)
+    top, bottom, shift = i32(top), i32(bottom), i32(shift)
     for image in range(images[0], images[1]):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             e = bits[image, c, first:last]
+            some = _look_for(e, top, bottom, shift, bucket, inside)
             _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
-            for k in range(len(tops)):
-                top, every, hits = i32(tops[k]), i32(0), i32(0)
+            place = (image * p.shape[1] + c) * voxels + first
+            if RARE * some < len(e):
                 for i in range(len(e)):
-                    every += i32(1) if e[i] > top else i32(0)
-                    hits += g[i] if e[i] > top else i32(0)
-                found[part, k, 0] += every
-                found[part, k, 1] += hits
+                    if inside[i]:
+                        items[ends[bucket[i]]] = _item(top - e[i], g[i], place + i)
+                        ends[bucket[i]] += 1
+            else:
+                for i in range(len(e)):
+                    items[ends[bucket[i]]] = _item(top - e[i], g[i], place + i)
+                    ends[bucket[i]] += inside[i]
 
 
 @inline
@@ -151,52 +204,37 @@ def _jump(is_hit, hits, wrong, size):
 
 
 @loop
-def slopes(p, c, images, labels, of, yes, valid, hinge, top, bottom, wrong, hits, size, other, room):
-    """Write minus the slopes of the voxels whose errors are from `top` to `bottom`, and give their part of the values.
+def _order(part, parts, shift, counts, items, found):
+    """Sort the items of some buckets, and find how many of them are hits, where they begin, and where they end."""
+    total, start, largest = counts[:, :BUCKETS].sum(), 0, 0
+    for k in range(BUCKETS):
+        largest = max(largest, counts[:, k].sum())
+    spare = np.empty(largest, np.int64)
+    first, second = np.empty((2, DIGITS), np.int32)
+    hits, begin, finish = 0, 0, 0
+    for k in range(BUCKETS):
+        end = start + counts[:, k].sum()
+        if part * total <= start * parts < (part + 1) * total:
+            some = items[start:end]
+            if len(some) > FEW:
+                _sort(some, spare, shift + 1, first, second)
+            elif len(some) > 1:
+                _sort_few(some)
+            begin, finish = start if finish == 0 else begin, end
+        start = end
+    for i in range(begin, finish):
+        hits += (items[i] >> PLACE) & 1
+    found[part, 5], found[part, 6], found[part, 7] = hits, begin, finish
+
+
+@loop
+def _slopes(items, p, top, hinge, wrong, hits, size, other):
+    """Write minus the slopes of voxels in the order of their errors, and give their part of the values.
 
     So many voxels are wrong by more, with so many hits among them. If the class has an only `other`, of that size, it
-    is given its slopes in the same order. `room` is space to work in.
+    is given its slopes in the same order.
     """
-    voxels, count = p.shape[2], 2 * (top - bottom) + 2
-    bits, flat = p.view(np.int32), p.reshape(-1)
-    shift = 0
-    while (count - 1) >> shift >= 1 << FIRST_BITS:
-        shift += 1
-    g = np.empty(TILE, np.int32)
-    ends = np.zeros(((count - 1) >> shift) + 2, np.int64)
-    for image in range(images[0], images[1]):
-        for first in range(0, voxels, TILE):
-            last = min(first + TILE, voxels)
-            e = bits[image, c, first:last]
-            _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
-            for i in range(len(e)):
-                if bottom <= e[i] <= top:
-                    ends[((2 * (top - e[i]) + g[i]) >> shift) + 1] += 1
-    most = ends.max()
-    for k in range(1, len(ends)):
-        ends[k] += ends[k - 1]
-    items, spare = room[0, : ends[-1]], room[1, :most]
-    for image in range(images[0], images[1]):
-        for first in range(0, voxels, TILE):
-            last = min(first + TILE, voxels)
-            e = bits[image, c, first:last]
-            _look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
-            place = (image * p.shape[1] + c) * voxels + first
-            for i in range(len(e)):
-                if bottom <= e[i] <= top:
-                    key = 2 * (top - e[i]) + g[i]
-                    items[ends[key >> shift]] = (key << PLACE) | (place + i)
-                    ends[key >> shift] += 1
-    digits, more_digits = np.empty((2, 1 << (32 - FIRST_BITS) // 2), np.int32)
-    start = 0
-    for end in ends[:-1]:
-        some = items[start:end]
-        if len(some) > FEW and shift > 0:
-            _sort(some, spare, shift, digits, more_digits)
-        elif len(some) > 1:
-            _sort_few(some)
-        start = end
-
+    voxels, flat = p.shape[2], p.reshape(-1)
     jump, of_other, before = np.empty(TILE, f32), np.empty(TILE, f32), np.empty(TILE, np.int32)
     value, value_of_other = 0.0, 0.0
     for first in range(0, len(items), TILE):
@@ -227,8 +265,8 @@ def slopes(p, c, images, labels, of, yes, valid, hinge, top, bottom, wrong, hits
 
 
 @loop
-def signs(part, parts, p, c, images, labels, of, yes, valid, top, size, other, values):
-    """Give the slopes of one part their signs, find those that were not sorted, and add up the values of these."""
+def _signs(part, parts, p, c, images, labels, of, yes, valid, top, size, other):
+    """Give the slopes of one part their signs, find those that were not sorted, and give the value of these."""
     voxels = p.shape[2]
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     g = np.empty(TILE, np.int32)
@@ -249,11 +287,11 @@ def signs(part, parts, p, c, images, labels, of, yes, valid, top, size, other, v
                 above = where((e > top) & (g[i] == 1), ONE, ZERO)
                 value += x[i] * above
                 x[i] = where(e >= 0, -share * above, x[i] * (TWO * f32(g[i]) - ONE))
-    values[part] = value * share
+    return value * share
 
 
 @loop
-def largest(p, c, images, most, hinge):
+def _largest(p, c, images, most, hinge):
     """The slopes where no voxel is of the class: 1 at the first of the largest error."""
     bits = p.view(np.int32)
     found = False
@@ -262,6 +300,55 @@ def largest(p, c, images, most, hinge):
             here = not found and bits[image, c, i] == most
             found = found or here
             p[image, c, i] = ONE if here and not (hinge and most == 0) else ZERO
+
+
+STEPS = 6
+"""Those of a class."""
+
+
+@loop
+def step(part, parts, number, p, c, images, labels, valid, counted, hinge, skip, least, found, counts, values, items):
+    """One of the steps by which the predictions of a class become slopes, for one part of its voxels or buckets.
+
+    Where the class has an only other, so many voxels are `counted`; else that is 0.
+    """
+    is_channel = labels.shape[1] > 1 or p.shape[1] == 1
+    given = p, c, images, labels, c if labels.shape[1] > 1 else 0, i32(1 if is_channel else c), valid
+    if number == 0:
+        _errors(part, parts, *given, hinge, found)
+        return
+    size, low, every = found[:, 0].sum(), found[:, 1].min(), found[:, 2].min()
+    high, most = found[:, 3].max(), found[:, 4].max()
+    if size == 0:
+        if number == 1 and part == 0:
+            values[0, 0] = 0.0 if skip else of_bits(i32(most))
+            _largest(p, c, images, -1 if skip else most, hinge)
+        return
+    others = max(counted - size, 0)
+    top, bottom = (most, every) if others else (high, low)
+    bottom, shift = max(bottom, least), 0
+    while (top - bottom) >> shift >= BUCKETS:
+        shift += 1
+    if number == 1:
+        _count(part, parts, p, c, images, top, bottom, shift, counts)
+    elif number == 2:
+        _fill(part, parts, *given, top, bottom, shift, counts, items)
+    elif number == 3:
+        _order(part, parts, shift, counts, items, found)
+    elif number == 4:
+        above = counts[:, BUCKETS].sum()
+        some, hits = items[found[part, 6] : found[part, 7]], above + found[:part, 5].sum()
+        wrong = above + found[part, 6]
+        values[part, 0], values[part, 1] = _slopes(some, p, i32(top), hinge, wrong, hits, size, others)
+    else:
+        values[part, 0] += _signs(part, parts, *given, top, size, others)
+
+
+@loop
+def steps(*given):
+    """All of them, one after the other."""
+    for number in range(STEPS):
+        step(0, 1, number, *given)
 
 
 @dataclass(frozen=True)
@@ -298,83 +385,42 @@ class Extensions:
         left = iter(tasks[:whole])
 
         def some(part: int, parts: int) -> None:
-            room = self._room()
+            room = self._room(1)
             for task in left:
-                self.one(*task, of_two, 1, room)
+                self.one(*task, of_two, room)
 
         in_threads(threads if whole else 1, threads if whole else 1, some)
+        room = self._room(threads)
         for task in tasks[whole:]:
-            self.one(*task, of_two, threads)
+            self.one(*task, of_two, room)
 
-    def one(self, row: int, c: int, of_two: bool, threads: int, room: np.ndarray | None = None) -> None:
+    def one(self, row: int, c: int, of_two: bool, room: tuple[np.ndarray, ...]) -> None:
         """One class, and the other if there are two."""
         images = (0, len(self.p)) if len(self.loss) == 1 else (row, row + 1)
-        dense, alone = self.labels.shape[1] > 1, self.p.shape[1] == 1
-        yes = self.labels.dtype.type(1 if dense or alone else c)
-        given = self.p, c, images, self.labels, c if dense else 0, yes, self.valid
-        found = np.empty((threads, 5), np.int64)
-        in_threads(threads, threads, errors, *given, self.hinge, found)
-        size, low, least, high, most = int(found[:, 0].sum()), *found[:, 1:3].min(0), *found[:, 3:].max(0)
-        others = self._counted(images) - size if of_two else 0
-        at = row, c - self.classes.start
-        self.size[at] = size
-        if size == 0:
-            self.loss[at] = 0 if self.skip else np.int32(most).view(f32)
-            largest(*given[:3], -1 if self.skip else most, self.hinge)
+        found, _, values, _ = room
+        counted = self._counted(images) if of_two else 0
+        given = self.p, c, images, self.labels, self.valid, counted, self.hinge, self.skip, self.least, *room
+        values[:] = 0
+        if len(found) == 1:
+            steps(*given)
         else:
-            top, bottom = (most, least) if others else (high, low)
-            values = self._sorted(given, int(top), max(int(bottom), self.least), size, others, threads, room)
-            self.loss[at], of_other = values
-            if others:
-                self.loss[row, at[1] + 1], self.size[row, at[1] + 1] = of_other, others
-        if of_two and not (size and others):
-            self.one(row, c + 1, False, threads, room)
+            for number in range(STEPS):
+                in_threads(len(found), len(found), step, number, *given)
+        size, at = int(found[:, 0].sum()), c - self.classes.start
+        self.size[row, at], self.loss[row, at] = size, values[:, 0].sum()
+        if of_two and 0 < size < counted:
+            self.size[row, at + 1], self.loss[row, at + 1] = counted - size, values[:, 1].sum()
+        elif of_two:
+            self.one(row, c + 1, False, room)
 
-    def _room(self) -> np.ndarray:
-        """Space for a row, of which only what is written to takes memory."""
-        return np.empty((2, self.p[:: len(self.loss), 0].size), np.int64)
+    def _room(self, parts: int) -> tuple[np.ndarray, ...]:
+        """Space for a row in so many parts, of which only what is written to takes memory."""
+        items = np.empty(self.p[:: len(self.loss), 0].size + LINE * parts, np.int64)
+        return np.empty((parts, 8), np.int64), np.empty((parts, BUCKETS + 2), np.int64), np.empty((parts, 2)), items
 
     def _counted(self, images: tuple[int, int]) -> int:
         valid = self.valid[slice(*images)]
         return int(np.count_nonzero(valid)) if len(self.valid) else (images[1] - images[0]) * self.p.shape[2]
-
-    def _sorted(
-        self,
-        given: tuple[Any, ...],
-        top: int,
-        bottom: int,
-        size: int,
-        others: int,
-        threads: int,
-        room: np.ndarray | None,
-    ) -> tuple[float, float]:
-        """The values of a class and of the only other, in as many steps as memory and threads ask for."""
-        _, c, images, *_ = given
-        tops = self._steps(c, images, top, bottom, threads)
-        wrong = np.zeros((threads, len(tops), 2), np.int64)
-        in_threads(threads, threads, above, *given, tops, wrong)
-        bottoms = [*(tops[1:] + 1), bottom][: len(tops)]
-        left = iter(zip(tops, bottoms, *wrong.sum(0).T, strict=True))
-        values = [(0.0, 0.0)]
-
-        def some(part: int, parts: int) -> None:
-            space = self._room() if room is None else room
-            values.extend(slopes(*given, self.hinge, *map(int, step), size, others, space) for step in left)
-
-        in_threads(threads, threads, some)
-        rest = np.empty(threads)
-        in_threads(threads, threads, signs, *given, top, size, others, rest)
-        value, of_other = np.sum(values, 0)
-        return value + rest.sum(), of_other
-
-    def _steps(self, c: int, images: tuple[int, int], top: int, bottom: int, threads: int) -> np.ndarray:
-        """The bits of the largest errors of parts of like sizes."""
-        rows = images[1] - images[0]
-        number = threads * -(-4 * rows // self.p[:, :, 0].size)
-        some = self.p[slice(*images), c, :: max(1, rows * self.p.shape[2] // SAMPLE)].view(np.int32)
-        some = np.sort(some[(some >= bottom) & (some < top)])
-        cuts = np.unique(some[[len(some) * k // number for k in range(1, number)] if len(some) else []])
-        return np.array([top, *cuts[::-1]])[: top >= bottom]
 
 
 def extensions(

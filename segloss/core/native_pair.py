@@ -5,6 +5,7 @@
 import numpy as np
 
 from segloss.core.native import (
+    FEW,
     HALF,
     ONE,
     TILE,
@@ -60,6 +61,20 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
 
 
 @inline
+def _take_labels(out, labels, image, first, n):
+    """The labels of some voxels, channel after channel, in the order in which they lie in memory."""
+    if len(out) > FEW and labels.strides[1] < labels.strides[2]:
+        for i in range(n):
+            for k in range(len(out)):
+                out[k, i] = labels[image, k, first + i]
+    else:
+        for k in range(len(out)):
+            row, given = out[k], labels[image, k, first : first + n]
+            for i in range(n):
+                row[i] = given[i]
+
+
+@inline
 def _add_pair(total, x, w, g, n):
     """Add up w x, of those that are not true and of those that are."""
     every, yes = ZERO, ZERO
@@ -80,14 +95,16 @@ def pair_pass(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, work, more = np.empty((6, TILE), f32)
     one = np.ones(TILE, f32)
+    given = np.empty((labels.shape[1], TILE), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
+            _take_labels(given, labels, image, first, n)
             for k in range(1 if joint else channels):
                 yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, with_ce = labels[image, k % labels.shape[1], first:last], losses.size + log_p.size > 0
+                label, with_ce = given[k % len(given)], losses.size + log_p.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 if totals.size:
                     _add_pair(totals[image, part, 0, k], one, keep, g, n)
@@ -128,14 +145,16 @@ def pair_gradient(
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
+    given = np.empty((labels.shape[1], TILE), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
+            _take_labels(given, labels, image, first, n)
             for k in range(1 if joint else channels):
                 yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, with_ce = labels[image, k % labels.shape[1], first:last], of_losses.size > 0
+                label, with_ce = given[k % len(given)], of_losses.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 slope[:], more[:] = ZERO, ZERO
                 if of_q.size:

@@ -20,6 +20,7 @@ from segloss.core.truth import How, VoxelLoss, bounds, truth
 
 PARTS = 32
 """Parts, at most, that threads share."""
+_NO_MAP = [np.empty((0,) * axes, f32) for axes in range(5)]
 
 
 def takes(logits: Block, labels: Tensor, how: How) -> bool:
@@ -63,13 +64,13 @@ def fused_pass(
     pair, shares, powers = _is_pair(logits, how), _shares(logits), _powers(how)
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3
     shape = (2 + of_squares + len(how.terms), 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
-    sums = torch.zeros(images if how.sums else 0, shares, *shape, dtype=torch.float64)
-    losses = torch.zeros(images if powers else 0, shares, len(powers), *shape[1:], dtype=torch.float64)
+    sums = np.zeros((images if how.sums else 0, shares, *shape))
+    losses = np.zeros((images if powers else 0, shares, len(powers), *shape[1:]))
     run = together_pass if how.known is not None else pair_pass if pair else class_pass
-    in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums.numpy(), losses.numpy(), _map(log_p))
+    in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums, losses, _map(log_p))
     found = None
     if powers:
-        found = losses.sum(1)
+        found = torch.from_numpy(losses.sum(1))
         if pair:
             found = found[:, :, 0] if how.joint else found[:, 0].flip(2).transpose(1, 2)
     elif how.voxel is not None and log_p is not None:
@@ -78,7 +79,8 @@ def fused_pass(
         log_p = log_p.clone()
     of_sums = None
     if how.sums:
-        of_sums = sums_of(sums.sum(1), how) if pair else sums_of_errors(sums.sum(1))
+        added = sums.sum(1)
+        of_sums = sums_of(torch.from_numpy(added), how) if pair else torch.from_numpy(sums_of_errors(added))
     return of_sums, log_p if how.likelihood else None, found
 
 
@@ -132,8 +134,12 @@ def _shares(logits: Block) -> int:
 
 def _map(x: Tensor | None, axes: int = 3) -> np.ndarray:
     """As loops read it; what is not there is empty."""
-    x = torch.empty((0,) * axes) if x is None else x.detach()
-    return x.float().contiguous().numpy()
+    return _NO_MAP[axes] if x is None else x.detach().float().contiguous().numpy()
+
+
+def _yes_or_no(x: Tensor | None) -> np.ndarray:
+    """What is true or not, as loops read it."""
+    return np.empty((0, 0), np.uint8) if x is None else x.contiguous().view(torch.uint8).numpy()
 
 
 def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Any, ...]:
@@ -142,17 +148,16 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     labels = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
-    counted = torch.empty(0, 0, dtype=torch.bool) if of_images[0] is None else of_images[0]
     labels = labels if _is_pair(logits, how) else labels.contiguous()
     given = [logits.detach().numpy(), labels.numpy()]
-    given += [counted.contiguous().view(torch.uint8).numpy(), _map(of_images[1], 2)]
+    given += [_yes_or_no(of_images[0]), _map(of_images[1], 2)]
     powers = np.array(_powers(how), f32).reshape(-1, 2)
     errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]
     terms = np.array(errors, f32) if errors else None  # without them there is far less to compile
     clamp = 0.0 if how.voxel is None else how.voxel.clamp
     limits = np.array([*bounds(clamp), clamp], f32)
     if how.known is not None:
-        return *given, how.known.contiguous().view(torch.uint8).numpy(), powers, limits, terms
+        return *given, _yes_or_no(how.known), powers, limits, terms
     factors = f32(how.scale), powers, limits, how.squares, terms
     if _is_pair(logits, how):
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()

@@ -48,7 +48,7 @@ class Evidence:
         terms: Sums of the terms asked for, each (B, C).
         likelihood: Log-probability of the truth at every voxel, where asked for.
         losses: Sums of a loss over the voxels of each truth, where asked for: see `voxel_sums`.
-        truths: Numbers of these voxels, the background's included.
+        sizes: Numbers of true voxels of each class, the background's included.
         weight: Weight of each class among those that take part.
         group: Process group over which means are taken; None where the sums are those of the whole group already.
         batch: Whether the sums are those of the whole batch, of all `ranks` together.
@@ -63,7 +63,7 @@ class Evidence:
     terms: tuple[Sums, ...]
     likelihood: LogP | None
     losses: ByTruth | None
-    truths: ByTruth
+    sizes: Sums
     weight: Float[Tensor, " C"] | None
     absent: Absent
     reduction: Reduction
@@ -101,6 +101,11 @@ class Evidence:
         if self.losses is None:
             raise ValueError("voxel=f gives the losses by truth")
         return self.losses
+
+    @property
+    def truths(self) -> ByTruth:
+        """The numbers of the voxels of each truth, the background's included."""
+        return self.sizes.unsqueeze(1) if self.inputs.is_joint else torch.stack([self.sizes, self.n - self.sizes], 1)
 
     def pooled(self, of_images: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "B ..."]:
         """Sums of images, added up over the batch where the class sums are."""
@@ -159,8 +164,6 @@ def evidence(
         sums, n = _pooled(sums, group), _pooled(n, group)
         losses = None if losses is None else _pooled(losses, group)
     p, tp, g, *rest = sums[:, :, classes].unbind(1)
-    every = sums[:, 2]
-    truths = every.unsqueeze(1) if x.is_joint else torch.stack([every, n - every], 1)
     return Evidence(
         p=p,
         g=g,
@@ -169,7 +172,7 @@ def evidence(
         terms=tuple(rest),
         likelihood=log_p,
         losses=losses,
-        truths=truths,
+        sizes=sums[:, 2],
         weight=of_class,
         absent=absent,
         reduction=reduction,

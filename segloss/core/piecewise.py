@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
-from segloss.core.blocks import Block, blocks, chain, part, predicted
+from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
 from segloss.core.compiled import loops_for
+from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation
 
 Rule = Callable[[Block], Tensor]
@@ -75,6 +75,8 @@ class _Piecewise(Function):
             loops.softmax_gradient(logits, valid, price, slope)
             return slope, None, None, None
         price = price.unsqueeze(-1).expand(len(logits), -1, 1)
+        if ctx.activation == "none" and slope.dtype == logits.dtype:
+            return kept(slope.mul_(price), valid, in_place=True), None, None, None
         gradient = slope if slope.dtype == logits.dtype else torch.empty_like(logits)
         for at, work in blocks(logits):
             here = part(valid, at)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.blocks import SIZE
+from segloss.core.function import Function
 
 Pointwise = Callable[[Tensor], Tensor]
 

@@ -30,7 +30,7 @@ from segloss.core.truth import VoxelLoss
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
     """The quotient; `empty` with zero gradient where the denominator vanishes, which one that is NaN does not."""
     vanishes = denominator <= torch.finfo(denominator.dtype).tiny ** 0.5
-    return torch.where(vanishes, empty, numerator) / torch.where(vanishes, 1.0, denominator)
+    return numerator.masked_fill(vanishes, empty) / denominator.masked_fill(vanishes, 1.0)
 
 
 def over_classes(loss: Float[Tensor, "B C"], e: Evidence) -> Value:

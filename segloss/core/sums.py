@@ -5,7 +5,6 @@ block, so that nothing else of the size of the logits is needed, and class indic
 of the image.
 """
 
-import inspect
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import ModuleType
@@ -14,10 +13,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.blocks import Block, blocks, cores_for, each, kept, part, predicted, put, weighted
 from segloss.core.compiled import compiled
+from segloss.core.function import Function
 from segloss.core.gradient import gradient_of
 from segloss.core.inputs import Inputs, compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth, log_p_alone, log_p_of, true_p
@@ -244,6 +243,3 @@ class _Pass(Function):
             else:
                 write = pair_gradient if is_pair(logits, labels, how) else gradient_of
             return write(logits, labels, valid, how, room, *prices), None, None, None, None
-
-
-vars(_Pass.forward)["__signature__"] = inspect.signature(_Pass.forward)  # else torch reads it anew at every call

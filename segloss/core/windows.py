@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core.blocks import SIZE
+from segloss.core.function import Function
 from segloss.core.inputs import sum_dtype
 
 Map = Float[Tensor, "B C *S"]

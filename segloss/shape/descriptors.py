@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core import (
     Activation,
     ClassWeight,
+    Function,
     Labels,
     Logits,
     Mask,

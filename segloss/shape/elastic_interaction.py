@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core import (
     Activation,
     ClassWeight,
+    Function,
     Labels,
     Logits,
     Mask,

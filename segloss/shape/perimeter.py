@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd import Function
 
 from segloss.core import (
     Activation,
     ClassWeight,
+    Function,
     HardLabels,
     Logits,
     Mask,
