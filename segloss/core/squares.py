@@ -16,22 +16,25 @@ from segloss.core.inputs import sum_dtype
 from segloss.core.likelihood import by_truth, of_truth
 from segloss.core.truth import How, Term
 
-AT = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
+PLACES = 0.0, 0.25, 0.5, 0.75, 1.0
+AT = torch.tensor(PLACES, dtype=torch.float64)
 
 
 @lru_cache(256)
 def squares_of(f: Term) -> tuple[float, ...] | None:
     """The factors of these sums in those of a term; None if they are not all it has."""
-    wrong, missed = f.value(AT, 0) + 0 * AT, f.value(1 - AT, 1) + 0 * AT
+    wrong, missed = (f.value(AT, 0) + 0 * AT).tolist(), (f.value(1 - AT, 1) + 0 * AT).tolist()
     factors = []
     for y in (wrong, missed):
         square = 2 * (y[4] - 2 * y[2] + y[0])
-        slope = y[4] - y[0] - square
-        if not torch.allclose(y, y[0] + slope * AT + square * AT**2, rtol=0, atol=1e-12 * float(y.abs().max())):
+        slope, most = y[4] - y[0] - square, max(map(abs, y))
+        if not all(
+            abs(y[0] + slope * x + square * x**2 - of_x) <= 1e-12 * most for x, of_x in zip(PLACES, y, strict=True)
+        ):
             return None
-        factors.append((float(slope), float(square)))
+        factors.append((slope, square))
     of_wrong, of_missed = factors
-    return None if wrong[0] != 0 else (of_wrong[0], of_missed[0], float(missed[0]), of_wrong[1], of_missed[1])
+    return None if wrong[0] != 0 else (of_wrong[0], of_missed[0], missed[0], of_wrong[1], of_missed[1])
 
 
 def all_squares(sums: Float[Tensor, "B 3 C"], found: Float[Tensor, "B K C"]) -> Float[Tensor, "B 5 C"]:
