@@ -131,26 +131,38 @@ def test_many_classes(monkeypatch):
     agrees(monkeypatch, lovasz_softmax_loss, *sample((1, 300, 400))[:2])
 
 
-def test_values_are_the_definition_where_no_errors_tie():
-    """Probabilities are distinct multiples of one number, so that there is but one order."""
+def distinct(n: int, generator: torch.Generator) -> Tensor:
+    """Multiples of one number, so that no two errors are alike."""
+    return ((torch.randperm(n, generator=generator) + 0.25) / (n + 1)).float()
+
+
+def crowded(n: int, generator: torch.Generator) -> Tensor:
+    """The same, nearly all so close to 1/2 that their first bits are the same, whatever the truth."""
+    steps, others = 4 * (torch.randperm(n, generator=generator) - n // 2) + 1, distinct(n, generator)
+    p = 0.5 + steps.double() * 2**-24
+    return torch.where((torch.arange(n) % 50 == 0) & ((others - 0.5).abs() > 0.1), others, p.float())
+
+
+@pytest.mark.parametrize("p_of", [distinct, crowded])
+@pytest.mark.parametrize(("n", "absent"), [(50, 10), (5000, 100), (70000, 60000), (70000, 100)])
+def test_values_are_the_definition_where_no_errors_tie(n, absent, p_of):
     generator = torch.Generator().manual_seed(2)
-    for n, absent in ((50, 10), (5000, 100), (70000, 60000)):
-        p = ((torch.randperm(n, generator=generator) + 0.25) / (n + 1)).float().view(1, 1, n)
-        target = (torch.rand(1, 1, n, generator=generator) > 0.7) & (torch.arange(n) >= absent)
-        leaf, exact = p.clone().requires_grad_(), p.double().requires_grad_()
-        for x in (leaf, exact):
-            lovasz_softmax_loss(x, target, activation="none").backward()
-        error, order = (target.double() - p.double()).abs().flatten().sort(descending=True)
-        assert error.unique().numel() == n
-        g = target.flatten()[order].double()
-        size = g.sum()
-        jaccard = 1 - (size - g.cumsum(0)) / (size + (1 - g).cumsum(0))
-        jump = jaccard.diff(prepend=torch.zeros(1, dtype=torch.float64))
-        value = lovasz_softmax_loss(p, target, activation="none")
-        torch.testing.assert_close(value.double(), (error * jump).sum(), rtol=1e-5, atol=0)
-        expected = torch.zeros(n, dtype=torch.float64).scatter(0, order, jump * (1 - 2 * g))
-        torch.testing.assert_close(leaf.grad.flatten().double(), expected, rtol=1e-4, atol=1e-12)
-        torch.testing.assert_close(exact.grad.flatten(), expected, rtol=1e-9, atol=1e-15)
+    p = p_of(n, generator).view(1, 1, n)
+    target = (torch.rand(1, 1, n, generator=generator) > 0.7) & (torch.arange(n) >= absent)
+    leaf, exact = p.clone().requires_grad_(), p.double().requires_grad_()
+    for x in (leaf, exact):
+        lovasz_softmax_loss(x, target, activation="none").backward()
+    error, order = (target.double() - p.double()).abs().flatten().sort(descending=True)
+    assert error.unique().numel() == n
+    g = target.flatten()[order].double()
+    size = g.sum()
+    jaccard = 1 - (size - g.cumsum(0)) / (size + (1 - g).cumsum(0))
+    jump = jaccard.diff(prepend=torch.zeros(1, dtype=torch.float64))
+    value = lovasz_softmax_loss(p, target, activation="none")
+    torch.testing.assert_close(value.double(), (error * jump).sum(), rtol=1e-5, atol=0)
+    expected = torch.zeros(n, dtype=torch.float64).scatter(0, order, jump * (1 - 2 * g))
+    torch.testing.assert_close(leaf.grad.flatten().double(), expected, rtol=1e-4, atol=1e-12)
+    torch.testing.assert_close(exact.grad.flatten(), expected, rtol=1e-9, atol=1e-15)
 
 
 def test_a_transform_takes_plain_operations():

@@ -398,14 +398,14 @@ class Extensions:
         """One class, and the other if there are two."""
         images = (0, len(self.p)) if len(self.loss) == 1 else (row, row + 1)
         found, _, values, _ = room
-        counted = self._counted(images) if of_two else 0
+        parts, counted = len(found), self._counted(images) if of_two else 0
         given = self.p, c, images, self.labels, self.valid, counted, self.hinge, self.skip, self.least, *room
         values[:] = 0
-        if len(found) == 1:
+        if parts == 1:
             steps(*given)
         else:
             for number in range(STEPS):
-                in_threads(len(found), len(found), step, number, *given)
+                in_threads(parts, parts, step, number, *given)
         size, at = int(found[:, 0].sum()), c - self.classes.start
         self.size[row, at], self.loss[row, at] = size, values[:, 0].sum()
         if of_two and 0 < size < counted:
@@ -416,7 +416,7 @@ class Extensions:
     def _room(self, parts: int) -> tuple[np.ndarray, ...]:
         """Space for a row in so many parts, of which only what is written to takes memory."""
         items = np.empty(self.p[:: len(self.loss), 0].size + LINE * parts, np.int64)
-        return np.empty((parts, 8), np.int64), np.empty((parts, BUCKETS + 2), np.int64), np.empty((parts, 2)), items
+        return np.empty((parts, 8), np.int64), np.empty((parts, BUCKETS + 1), np.int64), np.empty((parts, 2)), items
 
     def _counted(self, images: tuple[int, int]) -> int:
         valid = self.valid[slice(*images)]
