@@ -158,20 +158,23 @@ def test_loops_of_classes_true_together_are_exact(monkeypatch, size):
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
     monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
     logits = torch.randn(1, classes, 700)
     labels = torch.zeros(1, 1, 700, dtype=torch.long)
     logits[0, -1, 130] = bad
     for loss in LOSSES:
-        leaf = logits.clone().requires_grad_()
-        value = loss(leaf, labels)
-        plain = loss(logits.double(), labels)
+        leaf, exact = logits.clone().requires_grad_(), logits.double().requires_grad_()
+        value, plain = loss(leaf, labels), loss(exact, labels)
         assert value.isnan() == plain.isnan()
         assert value.isinf() == plain.isinf()
+        found, expected = torch.autograd.grad(value, leaf)[0], torch.autograd.grad(plain, exact)[0]
         if bad is torch.nan:
-            assert torch.autograd.grad(value, leaf)[0][0, :, 130].isnan().all()
+            assert found[0, :, 130].isnan().all()
+        elif bad < 0:
+            torch.testing.assert_close(value.double(), plain)
+            torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -228,10 +228,12 @@ class _Pair:
             first, second = self.logits.tensor_split(2, 1)
             same = self.logits.dtype == self.q.dtype
             margin = torch.sub(second, first, out=self.q) if same else self.q.copy_(second).sub_(first)
+            margin.add_(torch.maximum(first, second), alpha=0)  # is not a number where that is infinite
         else:
             margin = self.logits.to(self.q.dtype)
         margin = kept(margin, self.valid)
-        torch.addcmul(margin, margin, self.foreground, value=-2, out=self.error)
+        sign = torch.sub(self.background, self.foreground, out=self.free)
+        torch.mul(margin, sign, out=self.error)
         if self.how.scale != 1:
             self.error.mul_(self.how.scale)
         if self.how.lowered is not None:
