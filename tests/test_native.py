@@ -12,7 +12,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native, native_pass, native_softmax, sums
+from segloss.core import native_pass, native_softmax, sums, threads
 from segloss.core.partial import excluded_log
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
@@ -229,29 +229,29 @@ def test_labels_of_every_type_are_read(monkeypatch, kind):
 @pytest.mark.parametrize("of_torch", [True, False])
 def test_threads_share_parts(monkeypatch, of_torch):
     if not of_torch:
-        monkeypatch.setattr(native, "_starts_team", lambda process: None)
+        monkeypatch.setattr(threads, "_starts_team", lambda process: None)
     elif sys.platform == "linux":
-        assert native._starts_team(os.getpid()) is not None
-    done, threads = [], set()
+        assert threads._starts_team(os.getpid()) is not None
+    done, seen = [], set()
 
     def run(part, parts):
         time.sleep(0.01)
         done.append((part, parts))
-        threads.add(threading.get_ident())
+        seen.add(threading.get_ident())
 
-    native.in_threads(3, 20, run)
+    threads.in_threads(3, 20, run)
     assert sorted(done) == [(part, 20) for part in range(20)]
-    assert len(threads) == 3
+    assert len(seen) == 3
     for part in range(20):
         with pytest.raises(ZeroDivisionError):
-            native.in_threads(3, 20, lambda at, parts, part=part: 1 / (at - part))
+            threads.in_threads(3, 20, lambda at, parts, part=part: 1 / (at - part))
 
 
 def test_a_child_has_its_own_threads():
-    assert native._starts_team(os.getpid() + 1) is None
-    pool = native._pool(1, 2)
-    assert native._pool(2, 2) is not pool
-    assert native._pool(1, 2) is pool
+    assert threads._starts_team(os.getpid() + 1) is None
+    pool = threads._pool(1, 2)
+    assert threads._pool(2, 2) is not pool
+    assert threads._pool(1, 2) is pool
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 700), (3, 19, 2000), (1, 40, 5000)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segloss.region import lovasz
+from segloss.core import lovasz
 from segloss.region.lovasz import lovasz_hinge_loss, lovasz_softmax_loss
 
 SHAPES = [(2, 1, 7), (2, 2, 9), (2, 3, 5, 7), (3, 19, 12, 13), (1, 2, 300, 300), (1, 3, 300, 300), (2, 1, 41, 41, 41)]

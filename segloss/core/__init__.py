@@ -74,6 +74,7 @@ from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
 from segloss.core.local_moments import gaussian_window as gaussian_window
 from segloss.core.local_moments import local_moments as local_moments
+from segloss.core.lovasz import jaccard_extensions as jaccard_extensions
 from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import predicted_mask as predicted_mask
 from segloss.core.masks import soft_masks as soft_masks

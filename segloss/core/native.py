@@ -1,4 +1,4 @@
-"""What numba compiles for the CPU: the functions that its loops are made of, and the threads that share them.
+"""What numba compiles for the CPU: the functions that its loops are made of.
 
 A loop over an array that begins at 0 becomes vector instructions, exponential and logarithm included, which a call of
 the C library would not. So these are polynomials here, as exact as float32 is. What is chosen by a condition and stored
@@ -8,12 +8,6 @@ chosen, instead.
 
 # pyright: reportCallIssue=false
 
-import ctypes
-import os
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,60 +40,6 @@ FAR = f32(40)
 """Exponentials of logits up to this size can be added up as they are."""
 C2, C3, C4, C5, C6 = f32(0.5), f32(0.16666577), f32(0.041666465), f32(0.0083631756), f32(0.0013933644)
 S1, S2, S3, S4, S5, S6 = f32(1 / 3), f32(1 / 5), f32(1 / 7), f32(1 / 9), f32(1 / 11), f32(1 / 13)
-
-
-def in_threads(threads: int, parts: int, run: Callable[..., Any], *given: Any) -> None:
-    """`run(part, parts, *given)` for each part, by whichever thread is free.
-
-    The threads are those of torch: one that has nothing to do waits at full speed for a while, and would slow one of
-    ours that shares its core.
-    """
-    todo, failed = deque(range(parts)), list[BaseException]()
-
-    def work(_: Any = None) -> None:
-        try:
-            while True:
-                try:
-                    part = todo.popleft()
-                except IndexError:
-                    return
-                run(part, parts, *given)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = min(threads, parts)
-    start = None if threads == 1 else _starts_team(os.getpid())
-    if start is not None:
-        start(_WORK(work), None, threads, 0)
-    else:
-        others = [_pool(os.getpid(), threads).submit(work) for _ in range(threads - 1)]
-        work()
-        wait(others)
-    if failed:
-        raise failed[0]
-
-
-_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_PROCESS = os.getpid()
-
-
-@cache
-def _starts_team(process: int) -> Callable[..., None] | None:
-    """What OpenMP starts its threads with, if torch has it; a child has none of its parent's threads."""
-    if process != _PROCESS:
-        return None
-    try:
-        start = ctypes.CDLL(None).GOMP_parallel
-    except (AttributeError, OSError, TypeError):
-        return None
-    start.argtypes, start.restype = (_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
-    return start
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of a process, where those of torch cannot be had."""
-    return ThreadPoolExecutor(threads, "segloss")
 
 
 def _bits(kind: Any, other: Any, of: Any) -> Any:

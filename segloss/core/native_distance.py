@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, in_threads, loop
+from segloss.core.native import ONE, ZERO, loop
+from segloss.core.threads import in_threads
 
 MASKS, SHARES = 2, 4
 """Masks of a thread from which on each is the work of one, and parts of a mask for a thread, where there are fewer."""

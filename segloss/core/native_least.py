@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.core.native import TILE, ZERO, bits_of, f32, i32, in_threads, loop, where
+from segloss.core.native import TILE, ZERO, bits_of, f32, i32, loop, where
+from segloss.core.threads import in_threads
 
 REST = 19
 """Bits of a number that do not count for its size."""

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, in_threads, inline, loop, of_bits, voxels_of, where
+from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, voxels_of, where
+from segloss.core.threads import in_threads
 
 TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
 """Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from segloss.core.blocks import Block, kept, part, parts, weighted
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
-from segloss.core.native import PART, f32, in_threads, loop
+from segloss.core.native import PART, f32, loop
 from segloss.core.native_classes import class_gradient, class_pass
 from segloss.core.native_pair import pair_gradient, pair_pass
 from segloss.core.native_together import together_gradient, together_pass
 from segloss.core.pair import prices_of, sums_of
+from segloss.core.threads import in_threads
 from segloss.core.truth import How, VoxelLoss, bounds, truth
 
 PARTS = 32

@@ -17,7 +17,6 @@ from segloss.core.native import (
     ZERO,
     exp,
     f32,
-    in_threads,
     inline,
     loop,
     lower,
@@ -25,6 +24,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.threads import in_threads
 
 
 @inline
