@@ -23,6 +23,8 @@ TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
 PLACE, PLACES = 31, 2**31 - 1
 """Bits of the place of a voxel, which an item holds below those of its error and truth."""
 MOST = i32(0x7FFFFFFF)
+PART = 2**15
+"""Voxels of a part, at least, that threads share."""
 RARE = 16
 """Where fewer voxels than one of so many are to be sorted, a branch for each is foreseen by the processor."""
 LINE = 8
@@ -391,7 +393,7 @@ class Extensions:
                 self.one(*task, of_two, room)
 
         in_threads(threads if whole else 1, threads if whole else 1, some)
-        room = self._room(threads)
+        room = self._room(min(threads, 1 + self.p[:: len(self.loss), 0].size // PART))
         for task in tasks[whole:]:
             self.one(*task, of_two, room)
 

@@ -75,17 +75,24 @@ def test_the_rows_are_those_of_the_card(page: Page, data: dict[str, Any]) -> Non
     assert page.locator(".card").first.locator("dt").all_text_contents() == data["rows"]
 
 
+def choose_by_keys(page: Page, label: str, name: str) -> None:
+    """Type a name where the focus is; a browser that had to wait for a key takes what follows for another name."""
+    expect(page.get_by_label(label)).to_be_focused()
+    for _ in range(5):
+        page.keyboard.type(name)
+        if page.get_by_label(label).input_value().partition("(")[0] == name:
+            break
+        page.wait_for_timeout(1500)
+    page.keyboard.press("Tab")
+
+
 def test_the_keyboard_chooses_and_the_address_follows(page: Page) -> None:
     page.goto("compare/", wait_until="networkidle")
     expect(page.locator(".side-by-side")).to_have_text("Choose two to four losses.")
-    first = page.get_by_label("Loss 1")
-    first.focus()
-    page.keyboard.type("dice_loss")
-    page.keyboard.press("Tab")
+    page.get_by_label("Loss 1").focus()
+    choose_by_keys(page, "Loss 1", "dice_loss")
     expect(page.locator(".side-by-side")).to_have_text("Choose one more loss.")
-    expect(page.get_by_label("Loss 2")).to_be_focused()
-    page.keyboard.type("focal_loss")
-    page.keyboard.press("Tab")
+    choose_by_keys(page, "Loss 2", "focal_loss")
     expect(page.locator(".compared")).to_be_visible()
     chosen = re.findall(r"loss=([a-z_]+)", page.url)
     assert chosen == ["dice_loss", "focal_loss"]
