@@ -290,3 +290,15 @@ def test_probabilities_of_what_is_not_a_number_are_none():
     found = native_softmax.softmax(logits, None).isnan()
     assert found.all(1).sum() == 2
     assert found.sum() == 6
+
+
+def test_labels_are_read_as_they_lie():
+    logits, labels = torch.randn(2, 12, 700), torch.randint(0, 12, (2, 700))
+    moved = torch.nn.functional.one_hot(labels, 12).movedim(-1, 1).bool()
+    for loss in LOSSES:
+        found = []
+        for target in (moved, moved.contiguous()):
+            leaf = logits.clone().requires_grad_()
+            value = loss(leaf, target, activation="sigmoid")
+            found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+        torch.testing.assert_close(*found, rtol=0, atol=0)
