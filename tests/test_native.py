@@ -12,7 +12,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_pass, native_softmax, sums, threads
+from segloss.core import native_pass, native_probability, sums, threads
 from segloss.core.partial import excluded_log
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
@@ -266,28 +266,72 @@ def test_probabilities_and_the_way_back_from_them_are_exact(shape, size, masked)
     kept = torch.ones(shape[0], 1, shape[2]).bool() if valid is None else valid
     exact = torch.where(kept, logits, 0).double().requires_grad_()
     p = torch.softmax(exact, 1) * kept
-    found = native_softmax.softmax(logits, valid)
+    found = native_probability.softmax(logits, valid)
     torch.testing.assert_close(found.double(), p, rtol=1e-5, atol=1e-37)  # the largest logit is taken off, and rounds
 
     slope, price = torch.randn(shape, generator=generator), torch.randn(shape[:2], generator=generator)
     (expected,) = torch.autograd.grad((p * slope * price.unsqueeze(2)).sum(), exact)
-    native_softmax.softmax_gradient(logits, valid, price, slope)
+    native_probability.softmax_gradient(logits, valid, price, slope)
     assert (slope - expected).norm() <= 2e-6 * expected.norm() + 1e-7
     assert not slope[~kept.expand_as(slope)].any()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("size", [1.0, 30.0, 300.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_masks_are_where_a_class_has_more_than_all_others(classes, size, masked):
+    generator = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(2, classes, 3000, generator=generator)
+    logits[:, :2, :1000] = logits[:, :, :1000].amax(1, keepdim=True) + 1  # none of the two has more than the other
+    valid = torch.rand(2, 1, 3000, generator=generator) > 0.3 if masked else None
+    p = logits.double().softmax(1)
+    expected = p > 0.5
+    found = native_probability.masks(logits, valid)
+    assert not found[:, :, :1000].any()
+    sure = (p - 0.5).abs().amin(1, keepdim=True) > 1e-6
+    assert sure[:, :, 1000:].float().mean() > 0.99
+    assert expected.any()
+    assert (found == (expected if valid is None else expected & valid))[sure.expand_as(found)].all()
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("of", ["p", "errors"])
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 3, 1500), (3, 19, 30_000)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
+    generator = torch.Generator().manual_seed(0)
+    logits, price = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    of_sums = torch.randn(shape[:2], generator=generator)
+    valid = torch.rand(shape[0], 1, shape[2], generator=generator) > 0.3 if masked else None
+    kept = torch.ones(shape[0], 1, shape[2]).bool() if valid is None else valid
+    true = (torch.rand(shape, generator=generator) > 0.7) & kept if of == "errors" else None
+    rim = 0.0 if of == "errors" else 0.7
+    given = torch.where(kept, logits, torch.nan)
+
+    exact = logits.double().requires_grad_()
+    p = (torch.softmax(exact, 1) if joint else torch.sigmoid(exact)) * kept
+    each = price.double() * (p - true.double()) ** 2 if true is not None else (price + rim * (price < 0)).double() * p
+    expected = each.sum(2)
+    (slope,) = torch.autograd.grad((expected * of_sums).sum(), exact)
+    found = native_probability.priced_pass(given, valid, joint, price, true, rim)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-6 * each.detach().abs().sum().item())
+    gradient = native_probability.priced_gradient(given, valid, joint, price, true, rim, of_sums)
+    assert (gradient - slope).norm() <= 2e-6 * slope.norm()
+    assert not gradient[~kept.expand_as(gradient)].any()
 
 
 def test_a_price_of_all_images_is_that_of_each():
     logits, slope = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
     price, other = torch.randn(1, 3), slope.clone()
-    native_softmax.softmax_gradient(logits, None, price, slope)
-    native_softmax.softmax_gradient(logits, None, price.repeat(2, 1), other)
+    native_probability.softmax_gradient(logits, None, price, slope)
+    native_probability.softmax_gradient(logits, None, price.repeat(2, 1), other)
     torch.testing.assert_close(slope, other)
 
 
 def test_probabilities_of_what_is_not_a_number_are_none():
     logits = torch.randn(1, 3, 900)
     logits[0, 1, 70], logits[0, 2, 800] = torch.nan, torch.inf
-    found = native_softmax.softmax(logits, None).isnan()
+    found = native_probability.softmax(logits, None).isnan()
     assert found.all(1).sum() == 2
     assert found.sum() == 6
 

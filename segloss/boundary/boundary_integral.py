@@ -1,11 +1,6 @@
 """The boundary loss: probabilities summed up over signed distances to the true contour."""
 
-from dataclasses import dataclass
 from typing import Literal
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from segloss.core import (
     Activation,
@@ -19,10 +14,10 @@ from segloss.core import (
     Value,
     class_reducer,
     count,
-    integral,
     not_negative,
     one_of,
     prepare,
+    priced_p,
     ratio,
     signed_distance,
 )
@@ -78,28 +73,7 @@ def boundary_loss(
     reduce = class_reducer(x, include_background, weight, reduction)
 
     distances = signed_distance(x, spacing, distance, background=include_background)
-    return reduce(ratio(integral(x, _Weighted(distances, rim)), count(x), empty=0.0))
-
-
-@dataclass(frozen=True)
-class _Weighted:
-    """The probability times the distance, less the rim inside."""
-
-    distances: Float[Tensor, "B C N"]
-    rim: float
-
-    @property
-    def maps(self) -> tuple[Tensor, ...]:
-        return (self.distances,)
-
-    def value(self, p: Tensor, d: Tensor) -> Tensor:
-        return torch.where(d < 0, d + self.rim, d) * p
-
-    def slope(self, p: Tensor, d: Tensor, out: Tensor) -> Tensor:
-        return torch.lt(d, 0, out=out).mul_(self.rim).add_(d)
-
-    def total(self, p: Tensor, d: Tensor, work: Tensor) -> Tensor:
-        return p.mul_(self.slope(p, d, out=work)).sum(2)
+    return reduce(ratio(priced_p(x, distances, rim), count(x), empty=0.0))
 
 
 def boundary_schedule(

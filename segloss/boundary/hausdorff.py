@@ -1,10 +1,6 @@
 """The Hausdorff distance by distance maps: errors priced by how far they lie from the contours."""
 
-from dataclasses import dataclass
 from typing import Literal
-
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from segloss.core import (
     Activation,
@@ -21,16 +17,15 @@ from segloss.core import (
     class_reducer,
     count,
     flat_distance,
-    integral,
     mask_distance,
     one_of,
     positive,
     predicted_mask,
     prepare,
+    priced_errors,
     ratio,
     true_mask,
 )
-from segloss.core.blocks import put
 
 
 def hausdorff_dt_loss(
@@ -96,7 +91,7 @@ def hausdorff_dt_loss(
         price = (signed.abs() if side == "both" else signed.neg().clamp_(min=0)).pow_(alpha)
     if predicted is not None:
         mask_distance(predicted, x, spacing, **how, total=price)
-    return reduce(ratio(integral(x, _PricedError(true, price)), count(x), empty=0.0))
+    return reduce(ratio(priced_errors(x, price, true), count(x), empty=0.0))
 
 
 def log_hausdorff_dt_loss(
@@ -154,24 +149,3 @@ def log_hausdorff_dt_loss(
     )
     loss = mean.log1p()
     return loss[None] if reduction == "none" else loss
-
-
-@dataclass(frozen=True)
-class _PricedError:
-    """The squared error times a price."""
-
-    true: Bool[Tensor, "B C N"]
-    price: Float[Tensor, "B C N"]
-
-    @property
-    def maps(self) -> tuple[Tensor, ...]:
-        return self.true, self.price
-
-    def value(self, p: Tensor, g: Tensor, price: Tensor) -> Tensor:
-        return price * (p - put(g, p.dtype, None)).square()
-
-    def slope(self, p: Tensor, g: Tensor, price: Tensor, out: Tensor) -> Tensor:
-        return put(g, p.dtype, out).sub_(p).mul_(price).mul_(-2)
-
-    def total(self, p: Tensor, g: Tensor, price: Tensor, work: Tensor) -> Tensor:
-        return p.sub_(put(g, p.dtype, work)).square_().mul_(price).sum(2)

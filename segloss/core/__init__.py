@@ -68,7 +68,6 @@ from segloss.core.inputs import prepare as prepare
 from segloss.core.inputs import short_labels as short_labels
 from segloss.core.inputs import spatial_sum as spatial_sum
 from segloss.core.inputs import sum_dtype as sum_dtype
-from segloss.core.integral import integral as integral
 from segloss.core.label_maps import LabelMap as LabelMap
 from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
@@ -98,6 +97,8 @@ from segloss.core.points import least_quotients as least_quotients
 from segloss.core.points import power_means as power_means
 from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.pointwise import power as power
+from segloss.core.priced import priced_errors as priced_errors
+from segloss.core.priced import priced_p as priced_p
 from segloss.core.reduce import class_reducer as class_reducer
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_over_images as mean_over_images

@@ -133,10 +133,18 @@ def short_labels(labels: Integer[Tensor, "..."], classes: int) -> Integer[Tensor
 def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -> Shaped[Tensor, "B K N"]:
     """The value of the label at each voxel, by image if there is a row for each."""
     rows, classes = values.shape
-    index = labels.int()
-    if rows > 1:
-        index = index + classes * torch.arange(rows, dtype=torch.int32, device=labels.device).view(-1, 1, 1)
-    return values.flatten().index_select(0, index.flatten()).view(labels.shape)
+    first = classes * torch.arange(rows, dtype=torch.int32, device=labels.device).view(-1, 1, 1)
+
+    def look_up(labels: Tensor) -> Tensor:
+        index = labels.int() if rows == 1 else labels + first
+        return values.flatten().index_select(0, index.flatten()).view(labels.shape)
+
+    if not can_look_at(labels):
+        return look_up(labels)
+    found = torch.empty(labels.shape, dtype=values.dtype)
+    for out, piece in zip(found.split(PIECE, 2), labels.split(PIECE, 2), strict=True):
+        out.copy_(look_up(piece))
+    return found
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:

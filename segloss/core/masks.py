@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import At, kept, part, predicted, put
+from segloss.core.compiled import loops_for
 from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 
@@ -17,8 +18,12 @@ def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
 def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where a class has a probability of more than a half, False where ignored."""
     logits = x.logits.detach()
+    if x.activation == "sigmoid":
+        return logits > 0 if x.valid is None else (logits > 0) & x.valid
     if torch.compiler.is_compiling() or logits.device.type != "cpu":
         return predicted(logits, x.valid, x.activation) > 0.5
+    if x.activation == "softmax" and (loops := loops_for(logits, "native_probability")):
+        return loops.masks(logits, x.valid)
     found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
     voxels = max(1, PIECE // logits[..., 0].numel())
     for start in range(0, logits.shape[2], voxels):

@@ -61,15 +61,20 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
 
 
 @inline
-def _take_labels(out, labels, image, first, n):
+def _take_labels(out, labels, by_voxel, image, first, n):
     """The labels of some voxels, channel after channel, in the order in which they lie in memory."""
-    if len(out) > FEW and labels.strides[1] < labels.strides[2]:
-        for i in range(n):
-            for k in range(len(out)):
-                out[k, i] = labels[image, k, first + i]
-    else:
+    if not by_voxel:
         for k in range(len(out)):
             row, given = out[k], labels[image, k, first : first + n]
+            for i in range(n):
+                row[i] = given[i]
+    elif len(out) > FEW:
+        for i in range(n):
+            for k in range(len(out)):
+                out[k, i] = labels[image, first + i, k]
+    else:
+        for k in range(len(out)):
+            row, given = out[k], labels[image, first : first + n, k]
             for i in range(n):
                 row[i] = given[i]
 
@@ -87,7 +92,7 @@ def _add_pair(total, x, w, g, n):
 
 @loop
 def pair_pass(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
     totals, losses, log_p,
 ):  # fmt: skip
     """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
@@ -95,14 +100,14 @@ def pair_pass(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, work, more = np.empty((6, TILE), f32)
     one = np.ones(TILE, f32)
-    given = np.empty((labels.shape[1], TILE), labels.dtype)
+    given = np.empty((labels.shape[2 if by_voxel else 1], TILE), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
-            _take_labels(given, labels, image, first, n)
+            _take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
-                yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
+                yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
                 label, with_ce = given[k % len(given)], losses.size + log_p.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
@@ -138,21 +143,21 @@ def pair_pass(
 
 @loop
 def pair_gradient(
-    part, parts, logits, labels, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
+    part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
     of_q, of_squares, of_terms, of_losses, rise, gradient,
 ):  # fmt: skip
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
-    given = np.empty((labels.shape[1], TILE), labels.dtype)
+    given = np.empty((labels.shape[2 if by_voxel else 1], TILE), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
-            _take_labels(given, labels, image, first, n)
+            _take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
-                yes, margins = 1 if joint or labels.shape[1] > 1 or channels == 1 else k, lowered[k]
+                yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
                 label, with_ce = given[k % len(given)], of_losses.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)

@@ -149,22 +149,26 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     labels = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
-    labels = labels if _is_pair(logits, how) else labels.contiguous()
-    given = [logits.detach().numpy(), labels.numpy()]
-    given += [_yes_or_no(of_images[0]), _map(of_images[1], 2)]
+    inputs = [logits.detach().numpy()]
+    if _is_pair(logits, how):  # voxel after voxel, or channel after channel: either way the axes are in their order
+        by_voxel = labels.stride(1) < labels.stride(2)
+        inputs += [(labels.transpose(1, 2) if by_voxel else labels).numpy(), by_voxel]
+    else:
+        inputs += [labels.contiguous().numpy()]
+    inputs += [_yes_or_no(of_images[0]), _map(of_images[1], 2)]
     powers = np.array(_powers(how), f32).reshape(-1, 2)
     errors = [tuple(zip(*it.errors, strict=True)) for it in how.terms if it.errors]
     terms = np.array(errors, f32) if errors else None  # without them there is far less to compile
     clamp = 0.0 if how.voxel is None else how.voxel.clamp
     limits = np.array([*bounds(clamp), clamp], f32)
     if how.known is not None:
-        return *given, _yes_or_no(how.known), powers, limits, terms
+        return *inputs, _yes_or_no(how.known), powers, limits, terms
     factors = f32(how.scale), powers, limits, how.squares, terms
     if _is_pair(logits, how):
         lowered = torch.zeros(classes) if how.lowered is None else how.lowered.detach()
         lowered = lowered.view(1, 2) if how.joint else lowered.view(-1, 1).expand(-1, 2)
-        return *given, _map(lowered, 2), how.joint, *factors
-    return *given, _map(how.lowered, 1), _map(None if how.cost is None else how.cost.T, 2), *factors
+        return *inputs, _map(lowered, 2), how.joint, *factors
+    return *inputs, _map(how.lowered, 1), _map(None if how.cost is None else how.cost.T, 2), *factors
 
 
 def _by_truth(logits: Block, labels: Tensor, valid: Tensor | None, how: How, f: VoxelLoss, log_p: LogP) -> ByTruth:

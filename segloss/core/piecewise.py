@@ -86,4 +86,4 @@ class _Piecewise(Function):
 
 
 def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
-    return loops_for(logits, "native_softmax") if activation == "softmax" else None
+    return loops_for(logits, "native_probability") if activation == "softmax" else None

@@ -1,0 +1,243 @@
+"""Loops for probabilities and masks, for what has a price at each voxel, and for the way back from it."""
+
+# pyright: reportIndexIssue=false, reportCallIssue=false
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core.blocks import Block
+from segloss.core.native import (
+    INFINITE,
+    ONE,
+    PART,
+    TILE,
+    TWO,
+    VALUES,
+    ZERO,
+    exp,
+    f32,
+    inline,
+    loop,
+    lower,
+    take_logits,
+    voxels_of,
+    where,
+)
+from segloss.core.threads import in_threads
+
+
+@inline
+def _look(logits, image, first, n, valid, joint, p, top, share):
+    """Of some voxels: p up to a factor, and 1 over the factor, which is infinite where they do not count."""
+    take_logits(p, logits, image, first, n, valid, ONE)
+    if joint:
+        lower(p, top, n)
+        share[:] = ZERO
+        for c in range(len(p)):
+            row = p[c]
+            for i in range(n):
+                row[i] = exp(row[i])
+            for i in range(n):
+                share[i] += row[i]
+    else:
+        share[:] = ONE
+        for c in range(len(p)):
+            row = p[c]
+            for i in range(n):
+                row[i] = ONE / (ONE + exp(-row[i]))
+    if len(valid):
+        here = voxels_of(valid, image, first, first + n)
+        for i in range(n):
+            top[i] = where(here[i] != 0, ZERO, INFINITE)
+        for i in range(n):
+            share[i] += top[i]
+
+
+@loop
+def _softmax(part, parts, logits, valid, found):
+    """The probabilities of some voxels."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look(logits, image, first, n, valid, True, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            for c in range(classes):
+                row, out = p[c], found[image, c, first : first + n]
+                for i in range(n):
+                    out[i] = row[i] * share[i]
+
+
+@loop
+def _masks(part, parts, logits, valid, found):
+    """Where a class has more than all others together."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look(logits, image, first, n, valid, True, p, top, share)
+            for c in range(classes):
+                row, out = p[c], found[image, c, first : first + n]
+                for i in range(n):
+                    out[i] = row[i] + row[i] > share[i]
+
+
+@loop
+def _softmax_gradient(part, parts, logits, valid, price, gradient):
+    """Turn the slopes of some voxels by p, times the price of their class, into the gradient: p (s - s·p)."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, (top, share, fall) = np.empty((classes, tile), f32), np.empty((3, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look(logits, image, first, n, valid, True, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            fall[:] = ZERO
+            for c in range(classes):
+                row, s, of_c = p[c], gradient[image, c, first : first + n], price[image, c]
+                for i in range(n):
+                    fall[i] += of_c * s[i] * row[i]
+            for i in range(n):
+                fall[i] *= share[i]
+            for c in range(classes):
+                row, s, of_c = p[c], gradient[image, c, first : first + n], price[image, c]
+                for i in range(n):
+                    top[i] = share[i] * (of_c * s[i] - fall[i])
+                for i in range(n):
+                    s[i] = row[i] * top[i]
+
+
+@loop
+def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
+    """What some voxels add to the sums of `priced`."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look(logits, image, first, n, valid, joint, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            for c in range(classes):
+                row, of, total = p[c], price[image, c, first : first + n], ZERO
+                if len(true):
+                    g = true[image, c, first : first + n]
+                    for i in range(n):
+                        error = row[i] * share[i] - f32(g[i])
+                        total += of[i] * error * error
+                else:
+                    for i in range(n):
+                        total += (of[i] + where(of[i] < ZERO, rim, ZERO)) * row[i] * share[i]
+                sums[image, part, c] += total
+
+
+@loop
+def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sums, gradient):
+    """The gradient at some voxels, of these sums times their own price."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    p, slope = np.empty((2, classes, tile), f32)
+    top, share, fall = np.empty((3, tile), f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            _look(logits, image, first, n, valid, joint, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            fall[:] = ZERO
+            for c in range(classes):
+                row, of, s, of_c = p[c], price[image, c, first : first + n], slope[c], of_sums[image, c]
+                for i in range(n):
+                    row[i] *= share[i]
+                if len(true):
+                    g = true[image, c, first : first + n]
+                    for i in range(n):
+                        s[i] = TWO * of_c * of[i] * (row[i] - f32(g[i]))
+                else:
+                    for i in range(n):
+                        s[i] = of_c * (of[i] + where(of[i] < ZERO, rim, ZERO))
+                for i in range(n):
+                    fall[i] += s[i] * row[i]
+            for c in range(classes):
+                row, s, out = p[c], slope[c], gradient[image, c, first : first + n]
+                if joint:
+                    for i in range(n):
+                        out[i] = row[i] * (s[i] - fall[i])
+                else:
+                    for i in range(n):
+                        out[i] = row[i] * (ONE - row[i]) * s[i]
+
+
+def softmax(logits: Block, valid: Tensor | None) -> Block:
+    """The probabilities, 0 where ignored."""
+    found = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    _run(_softmax, logits, valid, found.numpy())
+    return found
+
+
+def masks(logits: Block, valid: Tensor | None) -> Bool[Tensor, "B C N"]:
+    """Where the probability of a class is more than a half."""
+    found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
+    _run(_masks, logits, valid, found.numpy())
+    return found
+
+
+def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: Block) -> None:
+    """Turn slopes by the probabilities, which are times the price of each image and class, into the gradient."""
+    _run(_softmax_gradient, logits, valid, price.expand(logits.shape[:2]).contiguous().numpy(), slope.numpy())
+
+
+def priced_pass(
+    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float
+) -> Float[Tensor, "B C"]:
+    """The sums of `priced`, under softmax or, where classes are not `joint`, sigmoid."""
+    sums = np.zeros((logits.shape[0], _parts(logits), logits.shape[1]))
+    _run(_priced, logits, valid, joint, *_arrays(price, true), f32(rim), sums)
+    return torch.from_numpy(sums.sum(1))
+
+
+def priced_gradient(
+    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
+) -> Block:
+    """The gradient of these sums times their own price."""
+    gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    of_sums = of_sums.float().contiguous()
+    _run(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
+    return gradient
+
+
+def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray]:
+    marked = np.empty((0, 0, 0), np.uint8) if true is None else true.contiguous().view(torch.uint8).numpy()
+    return price.contiguous().numpy(), marked
+
+
+def _run(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
+    counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(logits), 1, -1)[:, 0]
+    given = logits.detach().numpy(), counted.contiguous().view(torch.uint8).numpy()
+    in_threads(torch.get_num_threads(), _parts(logits), run, *given, *others)
+
+
+def _parts(logits: Block) -> int:
+    return 1 + logits.numel() // PART
+
+
+def try_out() -> None:
+    """Run what is short, which fails where loops cannot be compiled."""
+    softmax(torch.zeros(1, 1, 1), None)
