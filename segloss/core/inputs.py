@@ -142,7 +142,8 @@ def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -
     if not can_look_at(labels):
         return look_up(labels)
     found = torch.empty(labels.shape, dtype=values.dtype)
-    for out, piece in zip(found.split(PIECE, 2), labels.split(PIECE, 2), strict=True):
+    voxels = max(1, PIECE // labels[..., 0].numel())
+    for out, piece in zip(found.split(voxels, 2), labels.split(voxels, 2), strict=True):
         out.copy_(look_up(piece))
     return found
 
