@@ -36,6 +36,8 @@ POWER, LOG, LOG_OF_REST = f32(OfError.POWER), f32(OfError.LOG), f32(OfError.LOG_
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
 PER_LOG2, LOG2_HIGH, LOG2_LOW = f32(1.442695041), f32(0.693359375), f32(-2.12194440e-4)
 LEAST, MOST, INFINITE, EPS, TINY = f32(-87.3), f32(88.3), f32(np.inf), np.finfo(f32).eps, f32(1e-30)
+ROUND = f32(3 << 22)
+"""Beside it float32 holds integers alone, the last bits of which are theirs."""
 FAR = f32(40)
 """Exponentials of logits up to this size can be added up as they are."""
 C2, C3, C4, C5, C6 = f32(0.5), f32(0.16666577), f32(0.041666465), f32(0.0083631756), f32(0.0013933644)
@@ -63,14 +65,19 @@ def where(_: Any, condition: Any, x: Any, y: Any) -> Any:
 
 
 @scalar
+def exp_of_near(x):
+    """The exponential of what is so near to 0 that float32 holds it."""
+    y = x * PER_LOG2 + ROUND  # the last bits are those of the nearest integer
+    k = y - ROUND
+    r = x - k * LOG2_HIGH - k * LOG2_LOW
+    e = (((C6 * r + C5) * r + C4) * r + C3) * r + C2
+    return (e * r * r + r + ONE) * of_bits((bits_of(y) << i32(23)) + i32(127 << 23))
+
+
+@scalar
 def exp(x):
     """The exponential, 0 below what float32 holds."""
-    y = where(x > MOST, MOST, x)
-    k = np.floor(y * PER_LOG2 + HALF)
-    r = y - k * LOG2_HIGH - k * LOG2_LOW
-    e = (((C6 * r + C5) * r + C4) * r + C3) * r + C2
-    e = (e * r * r + r + ONE) * of_bits((i32(k) + i32(127)) << i32(23))
-    return where(x < LEAST, ZERO, e)
+    return where(x < LEAST, ZERO, exp_of_near(where(x > MOST, MOST, x)))
 
 
 @scalar
@@ -228,6 +235,25 @@ def take_logits(p, logits, image, first, n, valid, scale):
         else:
             for i in range(n):
                 row[i] = scale * x[i]
+
+
+@inline
+def exponentials(p, logits, image, first, n, valid, scale):
+    """Those of some voxels of an image, times a factor, 1 where ignored; give whether all are near enough to 0."""
+    most, here = i32(0), voxels_of(valid, image, first, first + n)
+    for c in range(len(p)):
+        x, row = logits[image, c, first : first + n], p[c]
+        if len(valid):
+            for i in range(n):
+                y = where(here[i] != 0, scale * x[i], ZERO)
+                most = max(most, bits_of(abs(y)))
+                row[i] = exp_of_near(y)
+        else:
+            for i in range(n):
+                y = scale * x[i]
+                most = max(most, bits_of(abs(y)))
+                row[i] = exp_of_near(y)
+    return most <= bits_of(FAR)
 
 
 @inline

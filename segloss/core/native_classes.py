@@ -13,6 +13,7 @@ from segloss.core.native import (
     ZERO,
     add_by_class,
     exp,
+    exponentials,
     f32,
     i32,
     inline,
@@ -42,18 +43,20 @@ def _look_at_classes(
     p is to be multiplied by `total`.
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
-    take_logits(p, logits, image, first, n, valid, scale)
-    if len(lowered):
-        for i in range(n):
-            p[true[i], i] -= lowered[true[i]]
-    far = lower(p, top, n)
-    if far:
-        for i in range(n):
-            score[i] = p[true[i], i]
-    for c in range(len(p)):
-        row = p[c]
-        for i in range(n):
-            row[i] = exp(row[i])
+    far = False
+    if len(lowered) or not exponentials(p, logits, image, first, n, valid, scale):
+        take_logits(p, logits, image, first, n, valid, scale)
+        if len(lowered):
+            for i in range(n):
+                p[true[i], i] -= lowered[true[i]]
+        far = lower(p, top, n)
+        if far:
+            for i in range(n):
+                score[i] = p[true[i], i]
+        for c in range(len(p)):
+            row = p[c]
+            for i in range(n):
+                row[i] = exp(row[i])
     take_true(ce, p, true, n)
     total[:] = ZERO
     for c in range(len(p)):

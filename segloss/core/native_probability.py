@@ -19,6 +19,7 @@ from segloss.core.native import (
     VALUES,
     ZERO,
     exp,
+    exponentials,
     f32,
     inline,
     loop,
@@ -33,17 +34,21 @@ from segloss.core.threads import in_threads
 @inline
 def _look(logits, image, first, n, valid, joint, p, top, share):
     """Of some voxels: p up to a factor, and 1 over the factor, which is infinite where they do not count."""
-    take_logits(p, logits, image, first, n, valid, ONE)
     if joint:
-        lower(p, top, n)
+        if not exponentials(p, logits, image, first, n, valid, ONE):
+            take_logits(p, logits, image, first, n, valid, ONE)
+            lower(p, top, n)
+            for c in range(len(p)):
+                row = p[c]
+                for i in range(n):
+                    row[i] = exp(row[i])
         share[:] = ZERO
         for c in range(len(p)):
             row = p[c]
             for i in range(n):
-                row[i] = exp(row[i])
-            for i in range(n):
                 share[i] += row[i]
     else:
+        take_logits(p, logits, image, first, n, valid, ONE)
         share[:] = ONE
         for c in range(len(p)):
             row = p[c]

@@ -13,6 +13,7 @@ from segloss.core.native import (
     ZERO,
     add_by_class,
     exp,
+    exponentials,
     f32,
     inline,
     log,
@@ -40,24 +41,28 @@ def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total,
     """
     look_at_labels(labels[image, 0, first : first + n], voxels_of(valid, image, first, first + n), true, keep, n)
     total[:], right[:], score[:], ce[:] = ZERO, ZERO, ZERO, ZERO
-    take_logits(p, logits, image, first, n, valid, ONE)
-    far = lower(p, top, n)
-    if far and with_ce:
-        score[:] = -INFINITE
-        for c in range(len(p)):
-            row, k = p[c], of[c]
+    far = not exponentials(p, logits, image, first, n, valid, ONE)
+    if far:
+        take_logits(p, logits, image, first, n, valid, ONE)
+        lower(p, top, n)
+        if with_ce:
+            score[:] = -INFINITE
+            for c in range(len(p)):
+                row, k = p[c], of[c]
+                for i in range(n):
+                    score[i] = where((true[i] == k) & (row[i] > score[i]), row[i], score[i])
+            for c in range(len(p)):
+                row, k = p[c], of[c]
+                for i in range(n):
+                    ce[i] += where(true[i] == k, exp(row[i] - score[i]), ZERO)
             for i in range(n):
-                score[i] = where((true[i] == k) & (row[i] > score[i]), row[i], score[i])
+                score[i] += log(ce[i])
         for c in range(len(p)):
-            row, k = p[c], of[c]
+            row = p[c]
             for i in range(n):
-                ce[i] += where(true[i] == k, exp(row[i] - score[i]), ZERO)
-        for i in range(n):
-            score[i] += log(ce[i])
+                row[i] = exp(row[i])
     for c in range(len(p)):
         row, k = p[c], of[c]
-        for i in range(n):
-            row[i] = exp(row[i])
         for i in range(n):
             e = where(true[i] == k, row[i], ZERO)
             right[i] += e
