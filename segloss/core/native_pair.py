@@ -29,22 +29,25 @@ from segloss.core.native import (
 def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, q, ce, with_ce):
     """Of some voxels: whether they count, the truth, and the probability and cross-entropy of the error."""
     n, (low_no, low_yes) = len(x), margins
-    keep[:] = ONE
-    for i in range(n):
-        g[i] = where(labels[i] == yes, ONE, ZERO)
+    if len(valid):
+        for i in range(n):
+            keep[i] = where(valid[i] != 0, ONE, ZERO)
+    else:
+        keep[:] = ONE
     if joint:
         for i in range(n):
+            g[i] = where(labels[i] == yes, ONE, ZERO)
             infinite = ZERO * where(x[i] > other[i], x[i], other[i])  # is not a number, as it is of more classes
             ce[i] = (ONE - TWO * g[i]) * (x[i] - other[i] + infinite)
     else:
         for i in range(n):
+            g[i] = where(labels[i] == yes, ONE, ZERO)
             ce[i] = (ONE - TWO * g[i]) * x[i]
     if scale != ONE or low_no != ZERO or low_yes != ZERO:
         for i in range(n):
             ce[i] = scale * ce[i] + where(g[i] > HALF, low_yes, low_no)
     if len(valid):
         for i in range(n):
-            keep[i] = where(valid[i] != 0, ONE, ZERO)
             ce[i] = where(valid[i] != 0, ce[i], ZERO)
     if with_ce:
         for i in range(n):
@@ -55,9 +58,7 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
             ce[i] = where(error > ZERO, error, ZERO) + log1p(u)
     else:
         for i in range(n):
-            u = exp(-abs(ce[i]))
-            large = ONE / (ONE + u)
-            q[i] = where(ce[i] >= ZERO, large, u * large)
+            q[i] = ONE / (ONE + exp(-ce[i]))
 
 
 @inline
@@ -112,8 +113,18 @@ def pair_pass(
                 label, with_ce = given[k % len(given)], losses.size + log_p.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 if totals.size:
-                    _add_pair(totals[image, part, 0, k], one, keep, g, n)
-                    _add_pair(totals[image, part, 1, k], q, keep, g, n)
+                    every, true, wrong, missed = ZERO, ZERO, ZERO, ZERO
+                    for i in range(n):
+                        hit, error = keep[i] * g[i], keep[i] * q[i]
+                        every += keep[i]
+                        true += hit
+                        wrong += error
+                        missed += hit * q[i]
+                    of = totals[image, part, :, k]
+                    of[0, 0] += every - true
+                    of[0, 1] += true
+                    of[1, 0] += wrong - missed
+                    of[1, 1] += missed
                 if log_p.size:
                     out = log_p[image, k, first:last]
                     for i in range(n):
@@ -161,11 +172,13 @@ def pair_gradient(
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
                 label, with_ce = given[k % len(given)], of_losses.size > 0
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
-                slope[:], more[:] = ZERO, ZERO
+                more[:] = ZERO
                 if of_q.size:
                     no, yes_more = of_q[image, k, 0], of_q[image, k, 1] - of_q[image, k, 0]
                     for i in range(n):
                         slope[i] = (no + yes_more * g[i]) * (ONE - q[i])
+                else:
+                    slope[:] = ZERO
                 if rise.size:
                     of_log_p = rise[image, k, first:last]
                     for i in range(n):
@@ -197,11 +210,9 @@ def pair_gradient(
                     w = weights[image, first:last]
                     for i in range(n):
                         more[i] *= w[i]
-                for i in range(n):
-                    slope[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
                 out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
                 for i in range(n):
-                    out[i] = slope[i]
+                    out[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
                 if joint:
                     for i in range(n):
-                        of_other[i] = -slope[i]
+                        of_other[i] = -out[i]
