@@ -176,9 +176,16 @@ def of_errors(out, e, of, number, n):
         for i in range(n):
             out[i] = log(e[i] + number)
     elif of == LOG_OF_REST:
+        most = i32(0)
         for i in range(n):
-            error = min(e[i], ONE - EPS)
-            out[i] = where(error < HALF, log1p(-error), log(ONE - error))
+            most = max(most, bits_of(e[i]))
+        if most <= bits_of(HALF):
+            for i in range(n):
+                out[i] = log1p(-e[i])
+        else:
+            for i in range(n):
+                error = min(e[i], ONE - EPS)
+                out[i] = where(error < HALF, log1p(-error), log(ONE - error))
     else:
         out[:] = ZERO
 

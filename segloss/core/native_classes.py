@@ -161,9 +161,10 @@ def class_pass(
                         row, side = (p[c], 0) if c < classes else (q, 1)
                         of_errors(total, row, terms[t, 0, side], terms[t, 1, side], n)
                         if c < classes:
+                            wrong = ZERO
                             for i in range(n):
-                                score[i] = where(true[i] == i32(c), ZERO, total[i])
-                            of[c] += _total(keep, one, score, n)
+                                wrong += keep[i] * where(true[i] == i32(c), ZERO, total[i])
+                            of[c] += wrong
                         else:
                             add_by_class(of, total, keep, true, n)
             if losses.size:

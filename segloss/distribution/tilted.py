@@ -1,6 +1,6 @@
 """Tilted cross-entropy: an average that leans towards the worst classes or voxels."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +9,7 @@ from torch import Tensor
 from segloss.core import (
     CROSS_ENTROPY,
     Activation,
+    Function,
     HardLabels,
     Logits,
     Mask,
@@ -18,12 +19,12 @@ from segloss.core import (
     evidence,
     log_likelihood,
     one_of,
-    pointwise,
     prepare,
     ratio,
     spatial_sum,
 )
-from segloss.core.blocks import kept
+from segloss.core.blocks import blocks, kept, part
+from segloss.core.inputs import sum_dtype
 
 
 def tilted_cross_entropy_loss(
@@ -84,20 +85,54 @@ def tilted_cross_entropy_loss(
     if level == "class":
         e = evidence(logits, target, activation, ignore_index=ignore_index, mask=mask, voxel=CROSS_ENTROPY)
         voxels = e.truths.sum(0, keepdim=True)
-        loss, counted = ratio(e.by_truth.sum(0, keepdim=True), voxels, empty=0.0), voxels > 0
+        gain, counted = -ratio(e.by_truth.sum(0, keepdim=True), voxels, empty=0.0), voxels > 0
     else:
-        loss, counted = -log_likelihood(x), x.valid
-    value = _tilted_mean(loss, counted, t).to(logits.dtype)
+        gain, counted = log_likelihood(x), x.valid
+    value = _tilted_mean(gain, counted, t).to(logits.dtype)
     return value.reshape(1) if reduction == "none" else value
 
 
-def _tilted_mean(loss: Float[Tensor, "B K N"], counted: Bool[Tensor, "B K N"] | None, t: float) -> Float[Tensor, ""]:
-    """The tilted mean of the losses that count, from the largest exponent down; 0 where none counts."""
-    number = loss.numel() if counted is None else counted.sum().clamp(min=1)
+def _tilted_mean(gain: Float[Tensor, "B K N"], counted: Bool[Tensor, "B K N"] | None, t: float) -> Float[Tensor, ""]:
+    """The tilted mean of the losses that count, which are minus the gains; 0 where none counts."""
+    number = gain.numel() if counted is None else counted.sum().clamp(min=1)
     if t == 0:
-        return spatial_sum(kept(loss, counted)).sum() / number
-    top = t * loss.detach()
-    top = (top if counted is None else top.masked_fill_(~counted, -torch.inf)).amax()
+        return -spatial_sum(kept(gain, counted)).sum() / number
+    found = gain.detach()
+    if counted is not None:
+        found = found.masked_fill(~counted, torch.inf if t > 0 else -torch.inf)
+    top = -t * (found.amin() if t > 0 else found.amax())
     top = torch.where(top > -torch.inf, top, 0)
-    rest = spatial_sum(kept(pointwise(lambda loss: (t * loss - top).expm1(), loss), counted)).sum() / number
+    above = _above if torch.compiler.is_compiling() else _Above.apply
+    rest = above(gain, counted, t, top) / number
     return (top + rest.log1p()) / t
+
+
+def _above(gain: Tensor, counted: Tensor | None, t: float, top: Tensor) -> Float[Tensor, ""]:
+    """The sum of exp(-t g - top) - 1 over the gains g that count."""
+    return spatial_sum(kept((-t * gain - top).expm1(), counted)).sum()
+
+
+class _Above(Function):
+    """The same, without maps but that of its slope."""
+
+    @staticmethod
+    def forward(gain: Tensor, counted: Tensor | None, t: float, top: Tensor) -> Tensor:
+        total = gain.new_zeros((), dtype=sum_dtype(gain.device))
+        for at, (work,) in blocks(gain, 1):
+            value = torch.mul(at.of(gain), -t, out=work).sub_(top).expm1_()
+            total += spatial_sum(kept(value, part(counted, at), in_place=True)).sum()
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        gain, counted, ctx.t, top = inputs
+        ctx.save_for_backward(gain, counted, top)
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+        (gain, counted, top), nothing = ctx.saved_tensors, (None,) * 3
+        if torch.is_grad_enabled():
+            total = _above(gain, counted, ctx.t, top)
+            return *torch.autograd.grad(total, gain, prices[0], create_graph=True), *nothing
+        slope = torch.mul(gain, -ctx.t).sub_(top).exp_().mul_(-ctx.t * prices[0].to(gain.dtype))
+        return kept(slope, counted, in_place=True), *nothing
