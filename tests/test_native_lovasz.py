@@ -59,6 +59,16 @@ def test_hinge(shape, batch, monkeypatch):
         agrees(monkeypatch, lovasz_hinge_loss, logits, target, batch=batch, **how)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 40, 60, 70), (3, 12, 1500)], ids=str)
+def test_labels_are_read_as_they_lie(shape):
+    logits, _, mask = sample(shape)
+    moved = (torch.rand(shape[0], *shape[2:], shape[1]) > 0.6).movedim(-1, 1)
+    value, gradient = found(lovasz_hinge_loss, logits, moved, mask=mask)
+    expected, of_contiguous = found(lovasz_hinge_loss, logits, moved.contiguous(), mask=mask)
+    torch.testing.assert_close(value, expected, rtol=0, atol=0)
+    torch.testing.assert_close(gradient, of_contiguous, rtol=0, atol=0)
+
+
 def test_hinge_of_class_indices(monkeypatch):
     logits, target, _ = sample((2, 1, 6, 5))
     target[0, 0] = 255

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, voxels_of, where
+from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
 
 TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
@@ -439,10 +440,13 @@ def extensions(
     of_two: bool,
 ) -> tuple[Float[Tensor, "R K"], Bool[Tensor, "R K"]]:
     """The extensions for some classes at `p`, which become their slopes, and whether there are such classes."""
-    of = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
+    if labels.dtype == torch.bool:
+        of = by_channel(labels.view(torch.uint8), torch.get_num_threads())
+    else:
+        of = labels.contiguous().numpy()
     counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(p), 1, -1)[:, 0]
     loss, size = np.zeros((2, 1 if batch else len(p), len(classes)))
-    given = p.numpy(), of.contiguous().numpy(), counted.contiguous().view(torch.uint8).numpy(), classes
+    given = p.numpy(), of, counted.contiguous().view(torch.uint8).numpy(), classes
     Extensions(*given, hinge, skip, least, loss, size).run(of_two)
     return torch.from_numpy(loss), torch.from_numpy(size) > 0
 

@@ -3,11 +3,14 @@
 # pyright: reportIndexIssue=false, reportCallIssue=false
 
 import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
 
 from segloss.core.native import (
     FEW,
     HALF,
     ONE,
+    PART,
     TILE,
     TWO,
     ZERO,
@@ -23,6 +26,10 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.threads import in_threads
+
+ROW = TILE + 64
+"""Labels of a channel, whose rows would keep each other out of a cache if their length were a power of two."""
 
 
 @inline
@@ -80,6 +87,29 @@ def _take_labels(out, labels, by_voxel, image, first, n):
                 row[i] = given[i]
 
 
+@loop
+def _move_labels(part, parts, labels, found):
+    """Write the labels of some voxels channel after channel."""
+    images, channels, voxels = found.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    given = np.empty((channels, ROW), labels.dtype)  # of which more rows lie in a cache than of `found`
+    for image in range(images):
+        for first in range(start, end, TILE):
+            n = min(TILE, end - first)
+            _take_labels(given, labels, True, image, first, n)
+            for k in range(channels):
+                found[image, k, first : first + n] = given[k, :n]
+
+
+def by_channel(labels: UInt8[Tensor, "B C N"], threads: int) -> UInt8[np.ndarray, "B C N"]:
+    """Labels of channels, copied if they do not lie channel after channel."""
+    if labels.is_contiguous() or labels.stride(1) > labels.stride(2):
+        return labels.contiguous().numpy()
+    found = np.empty(tuple(labels.shape), np.uint8)
+    in_threads(threads, 1 + labels.numel() // PART, _move_labels, labels.transpose(1, 2).numpy(), found)
+    return found
+
+
 @inline
 def _add_pair(total, x, w, g, n):
     """Add up w x, of those that are not true and of those that are."""
@@ -101,7 +131,7 @@ def pair_pass(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, work, more = np.empty((6, TILE), f32)
     one = np.ones(TILE, f32)
-    given = np.empty((labels.shape[2 if by_voxel else 1], TILE), labels.dtype)
+    given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
@@ -161,7 +191,7 @@ def pair_gradient(
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
-    given = np.empty((labels.shape[2 if by_voxel else 1], TILE), labels.dtype)
+    given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
