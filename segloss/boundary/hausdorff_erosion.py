@@ -18,6 +18,7 @@ from segloss.core import (
     positive,
     prepare,
     ratio,
+    recomputed,
     soft_masks,
     spatial_sum,
 )
@@ -74,14 +75,16 @@ def hausdorff_erosion_loss(
     reduce = class_reducer(x, include_background, weight, reduction)
     valid = None if x.valid is None else x.spatial(x.valid)
 
+    def step(e: Map) -> Map:
+        eroded = _eroded(e, valid)
+        return _stretched(eroded, valid) if normalise else eroded
+
     p, g = (x.spatial(y) for y in soft_masks(x))
-    e = (p - g).square()
-    total = torch.zeros_like(e)
+    e, costs = (p - g).square(), []
     for k in range(1, erosions + 1):
-        e = _eroded(e, valid)
-        e = _stretched(e, valid) if normalise else e
-        total = total + k**alpha * e
-    return reduce(ratio(spatial_sum(total), count(x), empty=0.0))
+        e = recomputed(step, e)
+        costs.append(k**alpha * spatial_sum(e))
+    return reduce(ratio(torch.stack(costs).sum(0), count(x), empty=0.0))
 
 
 def _eroded(e: Map, valid: Bool[Tensor, "B 1 *S"] | None) -> Map:
