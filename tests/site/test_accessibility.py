@@ -35,6 +35,10 @@ RUN = """async () => {
     nodes.slice(0, 5).map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`));
 }"""
 
+READY = """() => [...document.querySelectorAll("article table:not([class])")].every(
+  (table) => table.closest(".md-typeset__scrollwrap"))"""
+"""The theme puts tables into boxes that scroll, which on a long page takes it a while."""
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
@@ -44,6 +48,7 @@ def test_nothing_serious_stands_in_the_way(page: Page, path: str, width: int, sc
     page.emulate_media(color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(path, wait_until="networkidle")
+    page.wait_for_function(READY)
     page.add_script_tag(path=AXE)
     found = page.evaluate(RUN)
     assert not found, "\n".join(found)
