@@ -83,7 +83,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str
         if command in ENVIRONMENT:
             continue
         done = subprocess.run(
-            command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=600
+            command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=1800
         )
         results[command] = done.returncode, done.stdout + done.stderr
         if command == "python -m tools check":
