@@ -440,10 +440,7 @@ def extensions(
     of_two: bool,
 ) -> tuple[Float[Tensor, "R K"], Bool[Tensor, "R K"]]:
     """The extensions for some classes at `p`, which become their slopes, and whether there are such classes."""
-    if labels.dtype == torch.bool:
-        of = by_channel(labels.view(torch.uint8), torch.get_num_threads())
-    else:
-        of = labels.contiguous().numpy()
+    of = by_channel(labels.view(torch.uint8)) if labels.dtype == torch.bool else labels.contiguous().numpy()
     counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(p), 1, -1)[:, 0]
     loss, size = np.zeros((2, 1 if batch else len(p), len(classes)))
     given = p.numpy(), of, counted.contiguous().view(torch.uint8).numpy(), classes

@@ -3,6 +3,7 @@
 # pyright: reportIndexIssue=false, reportCallIssue=false
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -101,12 +102,13 @@ def _move_labels(part, parts, labels, found):
                 found[image, k, first : first + n] = given[k, :n]
 
 
-def by_channel(labels: UInt8[Tensor, "B C N"], threads: int) -> UInt8[np.ndarray, "B C N"]:
+def by_channel(labels: UInt8[Tensor, "B C N"]) -> UInt8[np.ndarray, "B C N"]:
     """Labels of channels, copied if they do not lie channel after channel."""
-    if labels.is_contiguous() or labels.stride(1) > labels.stride(2):
+    if labels.stride(1) >= labels.stride(2):
         return labels.contiguous().numpy()
     found = np.empty(tuple(labels.shape), np.uint8)
-    in_threads(threads, 1 + labels.numel() // PART, _move_labels, labels.transpose(1, 2).numpy(), found)
+    parts, given = 1 + labels.numel() // PART, labels.transpose(1, 2).numpy()
+    in_threads(torch.get_num_threads(), parts, _move_labels, given, found)
     return found
 
 
