@@ -11,7 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
@@ -22,6 +22,9 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+TIMEOUT = 30_000  # ms; a machine busy with other tests can be slow to draw a page
+
+expect.set_options(timeout=TIMEOUT)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,7 +62,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, site: str) -> Iterator[Page]:
     """A page that fails the test if anything goes wrong in it or leaves the host."""
     opened = browser.new_page(base_url=site)
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(TIMEOUT)
     wrong: list[str] = []
     opened.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: wrong.append(str(error)))

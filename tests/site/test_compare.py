@@ -131,7 +131,9 @@ def test_unknown_and_hostile_names_are_only_text(page: Page, name: str) -> None:
 
 def test_every_loss_can_be_chosen_and_every_formula_is_mathematics(page: Page, data: dict[str, Any]) -> None:
     page.goto("compare/", wait_until="networkidle")
-    offered = page.get_by_label("Loss 1").locator("option").evaluate_all("them => them.map(it => it.value)")
+    options = page.get_by_label("Loss 1").locator("option")
+    expect(options).to_have_count(len(data["losses"]) + 1)
+    offered = options.evaluate_all("them => them.map(it => it.value)")
     assert sorted(offered) == sorted(["", *(loss["name"] for loss in data["losses"])])
     for loss in data["losses"]:
         for formula in loss["formulas"]:
