@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from segloss.boundary.hausdorff import hausdorff_dt_loss
+from segloss.boundary.hausdorff import errors_by_distance
 from segloss.core import (
     Absent,
     Activation,
@@ -15,13 +15,12 @@ from segloss.core import (
     Spacing,
     Value,
     class_part,
-    count,
+    class_range,
     evidence,
     not_negative,
     one_of,
     over_parts,
     positive,
-    prepare,
     ratio,
 )
 
@@ -77,24 +76,12 @@ def dice_hd_loss(
     positive(alpha=alpha)
     not_negative(smooth=smooth)
     one_of("side", side, ("both", "inside"))
-    prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
-    e = evidence(logits, target, *how)
+    e = evidence(logits, target, *how, soft=False)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
-    each = hausdorff_dt_loss(
-        logits,
-        target,
-        alpha=alpha,
-        side=side,
-        spacing=spacing,
-        distance=distance,
-        activation=activation,
-        include_background=include_background,
-        ignore_index=ignore_index,
-        mask=mask,
-        reduction="none",
-    )
-    n = count(e.inputs)
-    hausdorff = class_part(ratio(e.pooled(each * n), e.n, empty=0.0), e)
+    of = {"side": side, "background": include_background, "power": alpha}
+    errors = errors_by_distance(e.inputs, distance, spacing, one_sided=False, **of)
+    errors = e.pooled(errors[:, class_range(logits, include_background).start :])
+    hausdorff = class_part(ratio(errors, e.n, empty=0.0), e)
     w = (hausdorff.mean() / (dice.mean() + 1e-5)).detach()
     return over_parts(w * dice + hausdorff, e)

@@ -107,13 +107,11 @@ def mask_distance(
 
     The distances are raised to a `power`, and added to `total` where that is given, in place.
     """
-    if not background:
-        masks = masks & (torch.arange(masks.shape[1], device=masks.device) > 0).view(-1, 1)
     if total is None:
         total = torch.zeros(masks.shape, dtype=compute_dtype(x.logits.dtype), device=masks.device)
     valid = None if x.valid is None else x.spatial(x.valid)
     size = check_spacing(spacing, len(x.shape) - 2)
-    _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power)
+    _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power, 0 if background else 1)
     return total
 
 
@@ -210,18 +208,18 @@ def _backend(device: torch.device) -> str:
 
 @torch.library.custom_op("segloss::add_distances", mutates_args=("total",))
 def _add_distances(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
 ) -> None:
-    """Add powers of distances to a map; one operator to a compiler, which cannot look into it."""
+    """Add powers of distances to a map, from the first channel on; one operator to a compiler, which sees no more."""
     backend = _backend(masks.device)
     if backend != "cupy":
         masks, valid = masks.cpu(), None if valid is None else valid.cpu()
     if backend == "numba":
-        _natively(total, masks, valid, size, side, power)
+        _natively(total, masks, valid, size, side, power, first)
         return
     for image, channels in enumerate(masks):
         known = None if valid is None else valid[image, 0]
-        for channel, mask in enumerate(channels):
+        for channel, mask in enumerate(channels[first:], first):
             for here, there, name in _sides(mask, known):
                 if side in (name, "both"):
                     found = _cupy(~there, size) if backend == "cupy" else _scipy(~there, size)
@@ -230,19 +228,21 @@ def _add_distances(
 
 
 @_add_distances.register_fake
-def _(total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float) -> None:
+def _(
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
+) -> None:
     return None
 
 
 def _natively(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int
 ) -> None:
     """By compiled loops: straight into the map where it is one of theirs, and they know the power."""
     native: Any = compiled("native_distance")
     kind = torch.promote_types(total.dtype, torch.float32)
     fits = total.dtype == kind and total.device.type == "cpu" and total.is_contiguous() and power in (1, 2)
     found = total if fits else torch.zeros(total.shape, dtype=kind)
-    native.add_distances(found, masks, valid, size, side, root=power == 1)
+    native.add_distances(found, masks, valid, size, side, first, root=power == 1)
     if not fits:
         total += (found if power == 1 else found.pow_(power / 2)).to(total)
 

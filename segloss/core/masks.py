@@ -11,6 +11,9 @@ from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where each class is, False where ignored."""
+    loops = loops_for(x.logits, "native_probability")
+    if loops and not x.labels.is_floating_point():
+        return loops.truths(x.labels, x.valid, x.logits)
     g = x.labels > 0 if x.dense else x.labels == _index(x.logits)
     return g if x.valid is None else g & x.valid
 
@@ -18,12 +21,13 @@ def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
 def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where a class has a probability of more than a half, False where ignored."""
     logits = x.logits.detach()
+    loops = loops_for(logits, "native_probability")
+    if loops and x.activation != "none":
+        return loops.masks(logits, x.valid, x.activation == "softmax")
     if x.activation == "sigmoid":
         return logits > 0 if x.valid is None else (logits > 0) & x.valid
     if torch.compiler.is_compiling() or logits.device.type != "cpu":
         return predicted(logits, x.valid, x.activation) > 0.5
-    if x.activation == "softmax" and (loops := loops_for(logits, "native_probability")):
-        return loops.masks(logits, x.valid)
     found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
     voxels = max(1, PIECE // logits[..., 0].numel())
     for start in range(0, logits.shape[2], voxels):

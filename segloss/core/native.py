@@ -146,6 +146,16 @@ def losses_of(out, work, q, ce, powers, bounds, n):
 
 
 @inline
+def slopes_read_ce(powers, bounds):
+    """Whether slopes of losses depend on the cross-entropy, or on whether it is within bounds."""
+    found = bounds[0] > ZERO
+    for j in range(len(powers)):
+        of_q, of_ce = powers[j]
+        found |= (of_q != ZERO) | ((of_ce != ZERO) & (of_ce != ONE))
+    return found
+
+
+@inline
 def loss_slopes(out, work, q, ce, powers, bounds, n):
     """Its derivative with respect to the cross-entropy."""
     of_q, of_ce = powers

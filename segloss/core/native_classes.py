@@ -27,6 +27,7 @@ from segloss.core.native import (
     of_errors,
     of_true,
     slopes_of_errors,
+    slopes_read_ce,
     take_logits,
     take_true,
     voxels_of,
@@ -184,11 +185,11 @@ def class_gradient(
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
     keep, top, r, fall, total, q, ce, w, of_cost, found, work = np.empty((11, tile), f32)
+    with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     mapped = price.size > 0 and (len(cost) > 0 or terms is not None)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            with_ce = of_losses.size > 0
             _look_at_classes(
                 logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, r, total, q, ce, with_ce
             )

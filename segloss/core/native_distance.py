@@ -182,14 +182,15 @@ def whole(part, parts, todo, masks, known, sides, steps, squares, root, total):
 
 
 def add_distances(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, *, root: bool
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, first: int, *, root: bool
 ) -> None:
     """Add squared distances, or their roots, to a contiguous map of float32 or float64; see `distance._add_distances`.
 
     Where there are two masks, each the other side of the other, what is found for one is that of both.
     """
     valid = None if valid is None or bool(valid.all()) else valid
-    if masks.shape[1] == 2 and side == "both" and valid is None and bool((masks[:, 0] != masks[:, 1]).all()):
+    both = masks.shape[1] == 2 and first == 0 and side == "both" and valid is None
+    if both and bool((masks[:, 0] != masks[:, 1]).all()):
         masks = masks[:, :1]
     given, of, steps = _planes(masks), _planes(total), np.array(_three(size), float)
     channels, *shape = given.shape[1:]
@@ -198,6 +199,7 @@ def add_distances(
     sides = np.array([1, 0] if side == "both" else [side == "inside"], np.uint8)
     threads, found = torch.get_num_threads(), np.zeros(given.shape[:2], bool)
     in_threads(threads, found.size, find, given, known, found)
+    found[:, :first] = False
     todo = np.flatnonzero(found)
     if len(todo) >= MASKS * threads:
         in_threads(threads, len(todo), whole, todo, given, known, sides, steps, squares, root, of)
@@ -227,4 +229,4 @@ def _three(axes: Sequence[Any]) -> tuple[Any, ...]:
 def try_out() -> None:
     """Run once, which fails where loops cannot be compiled."""
     masks = torch.tensor([[[True, False]]])
-    add_distances(torch.zeros(masks.shape), masks, None, [1.0], "both", root=True)
+    add_distances(torch.zeros(masks.shape), masks, None, [1.0], "both", 0, root=True)

@@ -24,6 +24,7 @@ from segloss.core.native import (
     losses_of,
     of_errors,
     slopes_of_errors,
+    slopes_read_ce,
     voxels_of,
     where,
 )
@@ -193,6 +194,7 @@ def pair_gradient(
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
+    with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
         for first in range(start, end, TILE):
@@ -202,7 +204,7 @@ def pair_gradient(
             for k in range(1 if joint else channels):
                 yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label, with_ce = given[k % len(given)], of_losses.size > 0
+                label = given[k % len(given)]
                 _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 more[:] = ZERO
                 if of_q.size:

@@ -28,6 +28,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
 
 
@@ -82,8 +83,8 @@ def _softmax(part, parts, logits, valid, found):
 
 
 @loop
-def _masks(part, parts, logits, valid, found):
-    """Where a class has more than all others together."""
+def _masks(part, parts, logits, valid, joint, found):
+    """Where a class has more than all others together, or where classes are not `joint`, more than a half."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
@@ -91,11 +92,33 @@ def _masks(part, parts, logits, valid, found):
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look(logits, image, first, n, valid, True, p, top, share)
+            if joint:
+                _look(logits, image, first, n, valid, True, p, top, share)
+            else:
+                take_logits(p, logits, image, first, n, valid, ONE)
+                share[:] = ZERO
             for c in range(classes):
                 row, out = p[c], found[image, c, first : first + n]
                 for i in range(n):
                     out[i] = row[i] + row[i] > share[i]
+
+
+@loop
+def _truths(part, parts, labels, valid, found):
+    """Where some voxels are of each class; the only channel is that of label 1."""
+    images, classes, voxels = found.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    for image in range(images):
+        for first in range(start, end, TILE):
+            last = min(first + TILE, end)
+            given, here = labels[image, 0, first:last], voxels_of(valid, image, first, last)
+            for c in range(classes):
+                out, yes = found[image, c, first:last], c if classes > 1 else 1
+                for i in range(len(out)):
+                    out[i] = given[i] == yes
+                if len(here):
+                    for i in range(len(out)):
+                        out[i] &= here[i] != 0
 
 
 @loop
@@ -197,10 +220,22 @@ def softmax(logits: Block, valid: Tensor | None) -> Block:
     return found
 
 
-def masks(logits: Block, valid: Tensor | None) -> Bool[Tensor, "B C N"]:
+def masks(logits: Block, valid: Tensor | None, joint: bool) -> Bool[Tensor, "B C N"]:
     """Where the probability of a class is more than a half."""
     found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
-    _run(_masks, logits, valid, found.numpy())
+    _run(_masks, logits, valid, joint, found.numpy())
+    return found
+
+
+def truths(labels: Tensor, valid: Tensor | None, logits: Block) -> Bool[Tensor, "B C N"]:
+    """Where each class is, of class indices, or of the yes and no of each channel."""
+    if labels.dtype == torch.bool:
+        found = torch.from_numpy(by_channel(labels.view(torch.uint8))).view(torch.bool)
+        return found if valid is None else found & valid
+    found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
+    labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
+    given = labels.contiguous().numpy(), _counted(logits, valid), found.numpy()
+    in_threads(torch.get_num_threads(), _parts(logits), _truths, *given)
     return found
 
 
@@ -234,9 +269,13 @@ def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _run(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
-    counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(logits), 1, -1)[:, 0]
-    given = logits.detach().numpy(), counted.contiguous().view(torch.uint8).numpy()
+    given = logits.detach().numpy(), _counted(logits, valid)
     in_threads(torch.get_num_threads(), _parts(logits), run, *given, *others)
+
+
+def _counted(logits: Block, valid: Tensor | None) -> np.ndarray:
+    counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(logits), 1, -1)[:, 0]
+    return counted.contiguous().view(torch.uint8).numpy()
 
 
 def _parts(logits: Block) -> int:
