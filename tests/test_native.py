@@ -287,12 +287,36 @@ def test_masks_are_where_a_class_has_more_than_all_others(classes, size, masked)
     valid = torch.rand(2, 1, 3000, generator=generator) > 0.3 if masked else None
     p = logits.double().softmax(1)
     expected = p > 0.5
-    found = native_probability.masks(logits, valid)
+    found = native_probability.masks(logits, valid, True)
     assert not found[:, :, :1000].any()
     sure = (p - 0.5).abs().amin(1, keepdim=True) > 1e-6
     assert sure[:, :, 1000:].float().mean() > 0.99
     assert expected.any()
     assert (found == (expected if valid is None else expected & valid))[sure.expand_as(found)].all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_masks_of_channels_are_where_a_logit_is_positive(masked):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 3000, generator=generator)
+    logits[:, :, :5] = torch.tensor([0.0, -0.0, torch.nan, torch.inf, -torch.inf])
+    valid = torch.rand(2, 1, 3000, generator=generator) > 0.3 if masked else torch.ones(2, 1, 3000, dtype=torch.bool)
+    assert (native_probability.masks(logits, valid if masked else None, False) == ((logits > 0) & valid)).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 40])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_classes_are_where_their_labels_are(classes, dtype, masked):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, max(2, classes), (2, 1, 9000), generator=generator).to(dtype)
+    valid = torch.rand(2, 1, 9000, generator=generator) > 0.3 if masked else torch.ones(2, 1, 9000, dtype=torch.bool)
+    expected = (labels == (torch.arange(classes).view(-1, 1) if classes > 1 else 1)) & valid
+    logits = torch.zeros(2, classes, 9000)
+    assert torch.equal(native_probability.truths(labels, valid if masked else None, logits), expected)
+    if classes > 1:
+        by_voxel = expected.mT.contiguous().mT
+        assert torch.equal(native_probability.truths(by_voxel, valid if masked else None, logits), expected)
 
 
 @pytest.mark.parametrize("joint", [True, False])

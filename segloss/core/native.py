@@ -4,6 +4,10 @@ A loop over an array that begins at 0 becomes vector instructions, exponential a
 the C library would not. So these are polynomials here, as exact as float32 is. What is chosen by a condition and stored
 where one of the two was read becomes a store with a mask, which costs as much as an exponential: a loop adds what is
 chosen, instead.
+
+A loop may call others, on some voxels at a time, and each is compiled once for all that call it. It becomes vectors
+there only if its arrays are known to lie without gaps, as a row that is taken by its index is, and one that an array
+is unpacked into is not.
 """
 
 # pyright: reportCallIssue=false
@@ -20,7 +24,7 @@ from segloss.core.truth import OfError
 loop = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
 """Compiles a function: sums in any order, but what is infinite or not a number stays so."""
 inline = njit(inline="always")
-"""Writes a function into the loops that call it; one that only they have would keep them from becoming vectors."""
+"""Writes a function into the loops that call it, which takes as long to compile as they."""
 scalar = njit(cache=True, forceinline=True, error_model="numpy", fastmath={"nsz", "contract"})
 """Compiles a function of numbers, whose operations keep their order."""
 
@@ -108,7 +112,7 @@ def log1p_of_any(u):
     return log(x) + (u - (x - ONE)) / x
 
 
-@inline
+@loop
 def _powers(out, q, exponent, edge, n):
     """Powers of probabilities, 0 up to the edge; see `pointwise.power`."""
     if exponent == ZERO:
@@ -129,7 +133,7 @@ def _powers(out, q, exponent, edge, n):
             out[i] = where(q[i] <= edge, ZERO, raised)
 
 
-@inline
+@loop
 def losses_of(out, work, q, ce, powers, bounds, n):
     """A power of q times one of the cross-entropy; q and it are brought within their bounds."""
     if bounds[0] > ZERO:
@@ -145,7 +149,7 @@ def losses_of(out, work, q, ce, powers, bounds, n):
                 out[i] *= work[i]
 
 
-@inline
+@loop
 def slopes_read_ce(powers, bounds):
     """Whether slopes of losses depend on the cross-entropy, or on whether it is within bounds."""
     found = bounds[0] > ZERO
@@ -155,7 +159,7 @@ def slopes_read_ce(powers, bounds):
     return found
 
 
-@inline
+@loop
 def loss_slopes(out, work, q, ce, powers, bounds, n):
     """Its derivative with respect to the cross-entropy."""
     of_q, of_ce = powers
@@ -174,7 +178,7 @@ def loss_slopes(out, work, q, ce, powers, bounds, n):
             out[i] *= where((ce[i] >= low) & (ce[i] <= high), ONE, ZERO)
 
 
-@inline
+@loop
 def of_errors(out, e, of, number, n):
     """A function of errors that `OfError` names."""
     if of == POWER:
@@ -200,7 +204,7 @@ def of_errors(out, e, of, number, n):
         out[:] = ZERO
 
 
-@inline
+@loop
 def slopes_of_errors(out, e, of, number, n):
     """Its derivative."""
     if of == POWER and number == ONE + HALF:
@@ -227,7 +231,7 @@ def voxels_of(given, image, first, last):
     return given[image, first:last] if len(given) else given.reshape(-1)[:0]
 
 
-@inline
+@loop
 def look_at_labels(labels, valid, true, keep, n):
     """The class of some voxels, 0 where ignored, and whether they count."""
     keep[:] = ONE
@@ -240,7 +244,7 @@ def look_at_labels(labels, valid, true, keep, n):
             true[i] = where(valid[i] != 0, i32(labels[i]), i32(0))
 
 
-@inline
+@loop
 def take_logits(p, logits, image, first, n, valid, scale):
     """Some voxels of an image, times a factor, 0 where ignored."""
     here = voxels_of(valid, image, first, first + n)
@@ -254,7 +258,7 @@ def take_logits(p, logits, image, first, n, valid, scale):
                 row[i] = scale * x[i]
 
 
-@inline
+@loop
 def exponentials(p, logits, image, first, n, valid, scale):
     """Those of some voxels of an image, times a factor, 1 where ignored; give whether all are near enough to 0."""
     most, here = i32(0), voxels_of(valid, image, first, first + n)
@@ -273,7 +277,7 @@ def exponentials(p, logits, image, first, n, valid, scale):
     return most <= bits_of(FAR)
 
 
-@inline
+@loop
 def lower(p, top, n):
     """Lower logits by the largest of each voxel, `top`, if some are so far from 0 that they need it; give whether."""
     most = i32(0)
@@ -295,7 +299,7 @@ def lower(p, top, n):
     return True
 
 
-@inline
+@loop
 def add_by_class(sums, x, w, true, n):
     """Add up w x by the true class."""
     if len(sums) > FEW:
@@ -309,7 +313,7 @@ def add_by_class(sums, x, w, true, n):
             sums[c] += total
 
 
-@inline
+@loop
 def of_true(out, prices, true, n):
     """What is priced for the true class."""
     if len(prices) > FEW:
@@ -323,7 +327,7 @@ def of_true(out, prices, true, n):
                 out[i] += where(true[i] == i32(c), price, ZERO)
 
 
-@inline
+@loop
 def take_true(out, p, true, n):
     """What is of the true class, which is left at 0."""
     if len(p) > FEW:

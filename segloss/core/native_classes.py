@@ -16,7 +16,6 @@ from segloss.core.native import (
     exponentials,
     f32,
     i32,
-    inline,
     log,
     log1p_of_any,
     look_at_labels,
@@ -35,7 +34,7 @@ from segloss.core.native import (
 )
 
 
-@inline
+@loop
 def _look_at_classes(
     logits, image, first, n, labels, valid, scale, lowered, p, true, keep, top, score, total, q, ce, with_ce
 ):
@@ -78,7 +77,7 @@ def _look_at_classes(
         ce[i] = top[i]
 
 
-@inline
+@loop
 def _normalise(p, total, n):
     """Turn what is p up to a factor into it."""
     for c in range(len(p)):
@@ -87,7 +86,7 @@ def _normalise(p, total, n):
             row[i] *= total[i]
 
 
-@inline
+@loop
 def _total(w, x, y, n):
     """The sum of w x y."""
     total = ZERO
@@ -109,7 +108,8 @@ def class_pass(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
-    keep, top, score, total, q, ce = np.empty((6, tile), f32)
+    room = np.empty((6, tile), f32)
+    keep, top, score, total, q, ce = room[0], room[1], room[2], room[3], room[4], room[5]
     one = np.ones(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
@@ -184,7 +184,9 @@ def class_gradient(
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
-    keep, top, r, fall, total, q, ce, w, of_cost, found, work = np.empty((11, tile), f32)
+    room = np.empty((11, tile), f32)
+    keep, top, r, fall, total, q = room[0], room[1], room[2], room[3], room[4], room[5]
+    ce, w, of_cost, found, work = room[6], room[7], room[8], room[9], room[10]
     with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     mapped = price.size > 0 and (len(cost) > 0 or terms is not None)
     for image in range(images):

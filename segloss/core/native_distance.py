@@ -130,7 +130,10 @@ def spread(part, parts, mask, known, inside, steps, squares, root, d, total):
     line, found = np.empty(rows, d.dtype), np.empty(rows, d.dtype)
     at, starts, heights = np.empty(size, np.int64), np.empty(size), np.empty(size)
     for x in range(part * planes // parts, (part + 1) * planes // parts):
-        g[high : high + rows], far[:], missing = d[x], False, 0
+        far[:], missing = False, 0
+        for y in range(rows):
+            for z in range(n):
+                g[high + y, z] = d[x, y, z]
         for y in range(rows):
             row = h[y, wide : wide + n]
             k, left = _look(row, g.reshape(-1), (high + y) * n, n, squares[0], high)

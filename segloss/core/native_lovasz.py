@@ -32,7 +32,7 @@ LINE = 8
 """Items in a line of a cache, of which each part has one to throw away what it does not sort."""
 
 
-@inline
+@loop
 def _look(x, labels, yes, valid, g):
     """Where some voxels are of the class."""
     for i in range(len(x)):
@@ -86,7 +86,7 @@ def _item(fall, is_hit, place):
     return ((2 * np.int64(fall) + is_hit) << PLACE) | place
 
 
-@inline
+@loop
 def _look_for(e, top, bottom, shift, bucket, inside):
     """The bucket of each error, whether it has one, and how many have."""
     some = i32(0)
@@ -103,7 +103,7 @@ def _count(part, parts, p, c, images, top, bottom, shift, counts):
     voxels = p.shape[2]
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     bits, number = p.view(np.int32), counts[part]
-    bucket, inside = np.empty((2, TILE), np.int32)
+    bucket, inside = np.empty(TILE, np.int32), np.empty(TILE, np.int32)
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     above, number[:] = 0, 0
     for image in range(images[0], images[1]):
@@ -133,7 +133,7 @@ def _fill(part, parts, p, c, images, labels, of, yes, valid, top, bottom, shift,
         ends[k] = total + counts[:part, k].sum()
         total += counts[:, k].sum()
     ends[BUCKETS] = total + LINE * part
-    g, bucket, inside = np.empty((3, TILE), np.int32)
+    g, bucket, inside = np.empty(TILE, np.int32), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     for image in range(images[0], images[1]):
         for first in range(start, end, TILE):
@@ -153,7 +153,7 @@ def _fill(part, parts, p, c, images, labels, of, yes, valid, top, bottom, shift,
                     ends[bucket[i]] += inside[i]
 
 
-@inline
+@loop
 def _sort_few(items):
     """Sort by insertion."""
     for i in range(1, len(items)):
@@ -164,7 +164,7 @@ def _sort_few(items):
         items[k] = item
 
 
-@inline
+@loop
 def _sort_by(items, out, starts, shift, mask):
     """Put items in the order of some bits, of which `starts` holds the numbers."""
     total = 0
@@ -178,7 +178,7 @@ def _sort_by(items, out, starts, shift, mask):
         starts[digit] += 1
 
 
-@inline
+@loop
 def _sort(items, spare, bits, first, second):
     """Sort items that differ in some bits of their errors, in two steps."""
     few = bits // 2
@@ -197,7 +197,8 @@ def _sort(items, spare, bits, first, second):
             _sort_by(items, spare, first, PLACE, low)
         else:
             _sort_by(items, spare, second, PLACE + few, high)
-        items[:] = spare[: len(items)]
+        for i in range(len(items)):
+            items[i] = spare[i]
 
 
 @inline
@@ -214,7 +215,7 @@ def _order(part, parts, shift, counts, items, found):
     for k in range(BUCKETS):
         largest = max(largest, counts[:, k].sum())
     spare = np.empty(largest, np.int64)
-    first, second = np.empty((2, DIGITS), np.int32)
+    first, second = np.empty(DIGITS, np.int32), np.empty(DIGITS, np.int32)
     hits, begin, finish = 0, 0, 0
     for k in range(BUCKETS):
         end = start + counts[:, k].sum()

@@ -17,7 +17,6 @@ from segloss.core.native import (
     ZERO,
     exp,
     f32,
-    inline,
     log1p,
     loop,
     loss_slopes,
@@ -34,7 +33,7 @@ ROW = TILE + 64
 """Labels of a channel, whose rows would keep each other out of a cache if their length were a power of two."""
 
 
-@inline
+@loop
 def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, q, ce, with_ce):
     """Of some voxels: whether they count, the truth, and the probability and cross-entropy of the error."""
     n, (low_no, low_yes) = len(x), margins
@@ -70,7 +69,7 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
             q[i] = ONE / (ONE + exp(-ce[i]))
 
 
-@inline
+@loop
 def _take_labels(out, labels, by_voxel, image, first, n):
     """The labels of some voxels, channel after channel, in the order in which they lie in memory."""
     if not by_voxel:
@@ -113,7 +112,7 @@ def by_channel(labels: UInt8[Tensor, "B C N"]) -> UInt8[np.ndarray, "B C N"]:
     return found
 
 
-@inline
+@loop
 def _add_pair(total, x, w, g, n):
     """Add up w x, of those that are not true and of those that are."""
     every, yes = ZERO, ZERO
@@ -132,7 +131,8 @@ def pair_pass(
     """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    keep, g, q, ce, work, more = np.empty((6, TILE), f32)
+    room = np.empty((6, TILE), f32)
+    keep, g, q, ce, work, more = room[0], room[1], room[2], room[3], room[4], room[5]
     one = np.ones(TILE, f32)
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
@@ -193,7 +193,8 @@ def pair_gradient(
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    keep, g, q, ce, slope, more, work, spare = np.empty((8, TILE), f32)
+    room = np.empty((8, TILE), f32)
+    keep, g, q, ce, slope, more, work, spare = room[0], room[1], room[2], room[3], room[4], room[5], room[6], room[7]
     with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):

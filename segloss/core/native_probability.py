@@ -21,7 +21,6 @@ from segloss.core.native import (
     exp,
     exponentials,
     f32,
-    inline,
     loop,
     lower,
     take_logits,
@@ -32,7 +31,7 @@ from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
 
 
-@inline
+@loop
 def _look(logits, image, first, n, valid, joint, p, top, share):
     """Of some voxels: p up to a factor, and 1 over the factor, which is infinite where they do not count."""
     if joint:
@@ -69,7 +68,8 @@ def _softmax(part, parts, logits, valid, found):
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    p = np.empty((classes, tile), f32)
+    top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -88,7 +88,8 @@ def _masks(part, parts, logits, valid, joint, found):
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    p = np.empty((classes, tile), f32)
+    top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -127,7 +128,8 @@ def _softmax_gradient(part, parts, logits, valid, price, gradient):
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, (top, share, fall) = np.empty((classes, tile), f32), np.empty((3, tile), f32)
+    p = np.empty((classes, tile), f32)
+    top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -155,7 +157,8 @@ def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, (top, share) = np.empty((classes, tile), f32), np.empty((2, tile), f32)
+    p = np.empty((classes, tile), f32)
+    top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
@@ -181,8 +184,8 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
-    p, slope = np.empty((2, classes, tile), f32)
-    top, share, fall = np.empty((3, tile), f32)
+    p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
+    top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)

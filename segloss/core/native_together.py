@@ -15,7 +15,6 @@ from segloss.core.native import (
     exp,
     exponentials,
     f32,
-    inline,
     log,
     log1p_of_any,
     look_at_labels,
@@ -32,7 +31,7 @@ from segloss.core.native import (
 )
 
 
-@inline
+@loop
 def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total, right, q, ce, score, with_ce):
     """Of some voxels: the label, whether they count, p, and q and the cross-entropy of what is true.
 
@@ -97,7 +96,8 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
     tile = min(TILE, max(64, VALUES // classes // 16 * 16))
     with_ce = log_p.size + losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
-    keep, top, total, right, q, ce, score = np.empty((7, tile), f32)
+    room = np.empty((7, tile), f32)
+    keep, top, total, right, q, ce, score = room[0], room[1], room[2], room[3], room[4], room[5], room[6]
     for image in range(images):
         for c in range(classes):
             of[c] = c if known[image, c] else 0
@@ -140,7 +140,8 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
                     add_by_class(losses[image, part, j], total, keep, true, n)
         for c in range(classes if losses.size else 0):
             if of[c] != c:
-                losses[image, part, :, c] = losses[image, part, :, 0]
+                for j in range(len(powers)):
+                    losses[image, part, j, c] = losses[image, part, j, 0]
 
 
 @loop
@@ -154,7 +155,9 @@ def together_gradient(
     with_ce = rise.size + of_losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     s, merged = np.empty((classes, tile), f32), np.empty((len(powers), classes), f32)
-    keep, top, total, right, q, ce, score, r, w, fall = np.empty((10, tile), f32)
+    room = np.empty((10, tile), f32)
+    keep, top, total, right, q = room[0], room[1], room[2], room[3], room[4]
+    ce, score, r, w, fall = room[5], room[6], room[7], room[8], room[9]
     for image in range(images):
         merged[:] = ZERO
         for c in range(classes):
