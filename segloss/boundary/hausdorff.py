@@ -1,34 +1,25 @@
 """The Hausdorff distance by distance maps: errors priced by how far they lie from the contours."""
 
-from typing import Any, Literal
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import Literal
 
 from segloss.core import (
     Activation,
     ClassWeight,
     DistanceMap,
     HardLabels,
-    Inputs,
     Logits,
     Mask,
     Reduction,
     Spacing,
     Value,
     check_reduction,
-    check_spacing,
     class_reducer,
     count,
-    flat_distance,
-    mask_distance,
+    errors_by_distance,
     one_of,
     positive,
-    predicted_mask,
     prepare,
-    priced_errors,
     ratio,
-    true_mask,
 )
 
 
@@ -86,22 +77,6 @@ def hausdorff_dt_loss(
     reduce = class_reducer(x, include_background, weight, reduction)
     how = {"side": side, "background": include_background, "power": alpha}
     return reduce(ratio(errors_by_distance(x, distance, spacing, one_sided=one_sided, **how), count(x), empty=0.0))
-
-
-def errors_by_distance(
-    x: Inputs, distance: DistanceMap | None, spacing: Spacing | None, *, one_sided: bool, **how: Any
-) -> Float[Tensor, "B C"]:
-    """The sums of the priced squared errors over the voxels; `how` is that of `mask_distance`."""
-    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
-    if distance is None:
-        price = mask_distance(true, x, spacing, **how)
-    else:
-        check_spacing(spacing, len(x.shape) - 2)
-        signed = flat_distance(distance, x)
-        price = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
-    if predicted is not None:
-        mask_distance(predicted, x, spacing, **how, total=price)
-    return priced_errors(x, price, true)
 
 
 def log_hausdorff_dt_loss(

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from segloss.boundary.hausdorff import errors_by_distance
 from segloss.core import (
     Absent,
     Activation,
@@ -16,6 +15,7 @@ from segloss.core import (
     Value,
     class_part,
     class_range,
+    errors_by_distance,
     evidence,
     not_negative,
     one_of,

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted, put
 from segloss.core.compiled import loops_for
+from segloss.core.distance import DistanceMap, Spacing, check_spacing, flat_distance, mask_distance
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
+from segloss.core.masks import predicted_mask, true_mask
 
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
@@ -25,6 +27,22 @@ def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Floa
 def priced_errors(x: Inputs, price: Float[Tensor, "B C N"], true: Bool[Tensor, "B C N"]) -> Float[Tensor, "B C"]:
     """The sums over the voxels of the price times the square of p, or of 1 - p where it is `true`."""
     return _sums(x, price, true, 0.0)
+
+
+def errors_by_distance(
+    x: Inputs, distance: DistanceMap | None, spacing: Spacing | None, *, one_sided: bool, **how: Any
+) -> Float[Tensor, "B C"]:
+    """The sums of squared errors priced by distances from the true and the predicted contour; see `mask_distance`."""
+    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
+    if distance is None:
+        price = mask_distance(true, x, spacing, **how)
+    else:
+        check_spacing(spacing, len(x.shape) - 2)
+        signed = flat_distance(distance, x)
+        price = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
+    if predicted is not None:
+        mask_distance(predicted, x, spacing, **how, total=price)
+    return priced_errors(x, price, true)
 
 
 def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B C"]:
