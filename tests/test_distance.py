@@ -123,6 +123,16 @@ def test_powers_are_added_to_any_map(backend, power, dtype):
         torch.testing.assert_close(total, expected)
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_channels_before_the_first_are_left_as_they_are(backend, channels):
+    inside = masks_of((8, 9))[:, :1]
+    masks = torch.cat([~inside, *[inside] * (channels - 1)], 1)
+    total = torch.ones(masks.shape)
+    core._add_distances(total, masks, None, [1.0, 1.0], "both", 1.0, 1)
+    assert (total[:, 0] == 1).all()
+    torch.testing.assert_close(total[:, 1:], 1 + brute(masks, (1.0, 1.0))[:, 1:].float())
+
+
 def test_squares_of_steps_are_whole_numbers():
     masks = torch.cat([balls((70, 60)), masks_of((70, 60), 1, 3, 0.02)], 1)
     total = torch.zeros(masks.shape)

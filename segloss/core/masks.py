@@ -10,7 +10,7 @@ from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 
 def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
-    """Where each class is, False where ignored."""
+    """Where each class is, False where ignored; this may be the target itself, and is not to be written to."""
     loops = loops_for(x.logits, "native_probability")
     if loops and not x.labels.is_floating_point():
         return loops.truths(x.labels, x.valid, x.logits)
