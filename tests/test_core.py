@@ -23,6 +23,7 @@ from segloss.core import (
 from segloss.core.blocks import SIZE, blocks
 from segloss.core.hardest import _least, hardest, hardest_sum
 from segloss.core.masks import true_mask
+from segloss.core.memory import empty_like
 from segloss.core.squares import squares_of
 from segloss.core.sums import class_sums, voxel_sums
 from segloss.core.truth import SQUARES, Term, focused
@@ -604,3 +605,18 @@ def test_a_place_in_the_order_is_found_from_a_sample(size, kind):
     for number in {1, max(1, size // 10), max(1, size // 2), size}:
         torch.testing.assert_close(_least(x, number)[:number].sort().values, x.sort().values[:number])
         assert _least(x, number)[number - 1] == x.sort().values[number - 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (0, 3, 4), (2**20 + 1,)])
+def test_space_is_as_that_of_torch(shape, dtype):
+    x = torch.zeros(shape, dtype=dtype)
+    found = empty_like(x)
+    assert (found.shape, found.dtype, found.is_contiguous()) == (x.shape, dtype, True)
+    assert not found._is_view()  # or sums of gradients would take another array
+    assert torch.equal(found.fill_(1), torch.ones_like(x))
+
+
+def test_space_lies_in_the_order_of_the_array_it_is_like():
+    x = torch.zeros(2, 3, 4).transpose(1, 2)
+    assert empty_like(x).stride() == x.stride()

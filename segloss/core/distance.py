@@ -21,6 +21,7 @@ from segloss.core.blocks import kept
 from segloss.core.compiled import compiled
 from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
 from segloss.core.masks import true_mask
+from segloss.core.memory import empty_like
 
 Masks = Bool[Tensor, "B C *S"]
 DistanceMap = Float[Tensor, "B C *S"]
@@ -58,7 +59,7 @@ def distance_map(
         )
     one_of("side", side, ("both", "inside", "outside"))
     masks = masks if valid is None else masks & valid
-    found = torch.zeros(masks.shape, dtype=dtype, device=masks.device)
+    found = empty_like(masks, dtype).zero_()
     _add_distances(found, masks, valid, check_spacing(spacing, masks.ndim - 2), side, 1.0)
     return found
 
@@ -74,8 +75,7 @@ def signed_distance_map(
 
     Only where a mask is empty or full is it 0, everywhere.
     """
-    distance = distance_map(masks, spacing=spacing, valid=valid, dtype=dtype)
-    return torch.where(masks, -distance, distance)
+    return _signed(distance_map(masks, spacing=spacing, valid=valid, dtype=dtype), masks)
 
 
 def signed_distance(
@@ -89,8 +89,12 @@ def signed_distance(
     if distance is not None:
         return flat_distance(distance, x)
     masks = true_mask(x)
-    found = mask_distance(masks, x, size, background=background)
-    return torch.where(masks, -found, found)
+    return _signed(mask_distance(masks, x, size, background=background), masks)
+
+
+def _signed(distance: Tensor, masks: Tensor) -> Tensor:
+    """Distances turned negative inside, in place."""
+    return distance.mul_(1 - 2 * masks.to(torch.int8))
 
 
 def mask_distance(
@@ -108,7 +112,7 @@ def mask_distance(
     The distances are raised to a `power`, and added to `total` where that is given, in place.
     """
     if total is None:
-        total = torch.zeros(masks.shape, dtype=compute_dtype(x.logits.dtype), device=masks.device)
+        total = empty_like(masks, compute_dtype(x.logits.dtype)).zero_()
     valid = None if x.valid is None else x.spatial(x.valid)
     size = check_spacing(spacing, len(x.shape) - 2)
     _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power, 0 if background else 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from segloss.core.blocks import Block, blocks, chain, each, kept, part, predicted, weighted
 from segloss.core.likelihood import ByTruth, LogP, likelihood_slope, log_p_of, of_true, of_truth, true_p
 from segloss.core.margin import scores_of
+from segloss.core.memory import empty_like
 from segloss.core.squares import exclusive_slopes, square_slopes
 from segloss.core.totals import prices
 from segloss.core.truth import How, derivative, truth
@@ -27,7 +28,7 @@ def gradient_of(
     of_losses: ByTruth | None,
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
-    gradient = torch.empty_like(logits) if room is None else room
+    gradient = empty_like(logits) if room is None else room
     softmax = how.activation == "softmax" and not how.dense
     for at, work in blocks(logits, 3, how.cores):
         here, label, weights, out = part(valid, at), at.of(labels), part(how.weights, at), at.of(gradient)

@@ -10,6 +10,7 @@ from torch import Tensor
 from segloss.core.compiled import compiled
 from segloss.core.function import Function
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
+from segloss.core.memory import empty_like
 
 SAMPLE = 2**14
 PART = 2**18
@@ -57,7 +58,7 @@ class _Sum(Function):
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
         log_p, border, share = ctx.saved_tensors
-        kept = torch.le(log_p.detach(), border, out=torch.empty_like(log_p))
+        kept = torch.le(log_p.detach(), border, out=empty_like(log_p))
         if share < 1:
             kept.masked_fill_(log_p == border, share.item())
         price = prices[0].to(kept.dtype)

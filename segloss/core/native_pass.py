@@ -11,6 +11,7 @@ from torch import Tensor
 from segloss.core.blocks import Block, kept, part, parts, weighted
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
+from segloss.core.memory import empty, empty_like
 from segloss.core.native import PART, f32, loop
 from segloss.core.native_classes import class_gradient, class_pass
 from segloss.core.native_pair import pair_gradient, pair_pass
@@ -53,7 +54,7 @@ def room_for(logits: Block, how: How) -> LogP | None:
 
 def empty_map(logits: Block, joint: bool) -> LogP:
     """Space for the log-probability of the truth at every voxel."""
-    return logits.new_empty(logits.shape[0], 1 if joint else logits.shape[1], logits.shape[2])
+    return empty((len(logits), 1 if joint else logits.shape[1], logits.shape[2]), logits.dtype)
 
 
 def fused_pass(
@@ -109,7 +110,7 @@ def fused_gradient(
     else:
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
     in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), gradient.numpy())

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import Block
+from segloss.core.memory import empty
 from segloss.core.native import (
     INFINITE,
     ONE,
@@ -218,14 +219,14 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
 
 def softmax(logits: Block, valid: Tensor | None) -> Block:
     """The probabilities, 0 where ignored."""
-    found = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    found = empty(logits.shape, logits.dtype)
     _run(_softmax, logits, valid, found.numpy())
     return found
 
 
 def masks(logits: Block, valid: Tensor | None, joint: bool) -> Bool[Tensor, "B C N"]:
     """Where the probability of a class is more than a half."""
-    found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
+    found = empty(logits.shape, torch.bool)
     _run(_masks, logits, valid, joint, found.numpy())
     return found
 
@@ -235,7 +236,7 @@ def truths(labels: Tensor, valid: Tensor | None, logits: Block) -> Bool[Tensor, 
     if labels.dtype == torch.bool:
         found = torch.from_numpy(by_channel(labels.view(torch.uint8))).view(torch.bool)
         return found if valid is None else found & valid
-    found = torch.empty_like(logits, dtype=torch.bool, memory_format=torch.contiguous_format)
+    found = empty(logits.shape, torch.bool)
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     given = labels.contiguous().numpy(), _counted(logits, valid), found.numpy()
     in_threads(torch.get_num_threads(), _parts(logits), _truths, *given)
@@ -260,7 +261,7 @@ def priced_gradient(
     logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
 ) -> Block:
     """The gradient of these sums times their own price."""
-    gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    gradient = empty(logits.shape, logits.dtype)
     of_sums = of_sums.float().contiguous()
     _run(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
     return gradient

@@ -11,6 +11,7 @@ from torch import Tensor
 from segloss.core.blocks import At, Block, kept, part, parts, weighted
 from segloss.core.inputs import compute_dtype, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP
+from segloss.core.memory import empty_like
 from segloss.core.truth import How, derivative, truth
 
 ByChoice = Float[Tensor, "B K 2"]
@@ -39,7 +40,7 @@ def pair_pass(
     squares, terms = terms[:of_squares], terms[of_squares:]
     number = how.voxel.losses if how.voxel is not None and how.joint else choices
     losses = totals.new_zeros(logits.shape[0], number, 2)
-    log_p = torch.empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
+    log_p = empty_like(logits[:, :choices], dtype=compute_dtype(logits.dtype)) if how.likelihood else None
     for at, pair in _pairs(logits, labels, valid, how, room):
         weights = part(how.weights, at)
         pair.look()
@@ -120,7 +121,7 @@ def pair_gradient(
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass, in `room` if given."""
     dtype = compute_dtype(logits.dtype)
-    gradient = torch.empty_like(logits) if room is None else room
+    gradient = empty_like(logits) if room is None else room
     sign = 1 - 2 * torch.arange(2, dtype=dtype, device=logits.device)
     of_missed, of_squares, of_terms, of_losses = prices_of(of_sums, of_losses, how, dtype)
     if of_missed is not None:

@@ -17,6 +17,7 @@ from segloss.core.distance import DistanceMap, Spacing, check_spacing, flat_dist
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
 from segloss.core.masks import predicted_mask, true_mask
+from segloss.core.memory import empty_like
 
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
@@ -95,7 +96,7 @@ class _Sums(Function):
         if loops := _loops(logits, ctx.activation):
             joint = ctx.activation == "softmax"
             return loops.priced_gradient(logits, valid, joint, price, true, ctx.rim, of_sums), *nothing
-        gradient = torch.empty_like(logits)
+        gradient = empty_like(logits)
         for at, work in blocks(logits):
             here, given = part(valid, at), at.of(price)
             p = predicted(at.of(logits), here, ctx.activation, work)
