@@ -22,6 +22,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import SIZE, blocks
 from segloss.core.hardest import _least, hardest, hardest_sum
+from segloss.core.labels import by_label
 from segloss.core.masks import true_mask
 from segloss.core.memory import empty_like
 from segloss.core.squares import squares_of
@@ -574,13 +575,14 @@ def test_mixed_precision_does_not_reach_the_sums(shape, activation):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("number", [1, 40, 700, 2000])
-def test_the_sum_of_the_hardest_is_that_of_their_map(number):
-    log_p = -torch.randn(2, 1, 1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).abs()
+def test_the_sum_of_the_hardest_is_that_of_their_map(number, dtype):
+    log_p = -torch.randn(2, 1, 1000, generator=torch.Generator().manual_seed(0), dtype=dtype).abs()
     log_p = (8 * log_p).round().div(8).requires_grad_()
     number = torch.tensor(number)
-    ours, theirs = hardest_sum(log_p, number), (log_p * hardest(log_p, number)).sum()
-    torch.testing.assert_close(ours, theirs)
+    ours, theirs = hardest_sum(log_p, number), (log_p.double() * hardest(log_p, number)).sum()
+    torch.testing.assert_close(ours.double(), theirs)
     same_gradient(ours, theirs, log_p)
 
 
@@ -605,6 +607,17 @@ def test_a_place_in_the_order_is_found_from_a_sample(size, kind):
     for number in {1, max(1, size // 10), max(1, size // 2), size}:
         torch.testing.assert_close(_least(x, number)[:number].sort().values, x.sort().values[:number])
         assert _least(x, number)[number - 1] == x.sort().values[number - 1]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_value_of_the_label_is_found_at_every_voxel(rows, dtype, kind):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(0, 2 if dtype == torch.bool else 100, (rows, 200), generator=generator).to(dtype)
+    labels = torch.randint(0, 200, (3, 70_000, 2), generator=generator, dtype=kind).transpose(1, 2)
+    expected = torch.stack([values[image % rows][labels[image].long()] for image in range(3)])
+    assert torch.equal(by_label(values, labels), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.bool])

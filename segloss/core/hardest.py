@@ -41,8 +41,7 @@ def hardest_sum(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> F
 class _Sum(Function):
     @staticmethod
     def forward(log_p: Float[Tensor, "B K N"], number: int) -> tuple[Tensor, Tensor, Tensor]:
-        native = compiled("native_least") if log_p.dtype == torch.float32 else None
-        if native:
+        if native := _loops(log_p):
             return native.least(log_p.flatten(), number)
         found = _least(log_p.flatten(), number)
         least, border = found[:number], found[number - 1]
@@ -58,11 +57,18 @@ class _Sum(Function):
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
         log_p, border, share = ctx.saved_tensors
+        if (native := _loops(log_p)) and not torch.is_grad_enabled():
+            price = float(prices[0])
+            return native.priced_least(log_p, border, price, price * float(share)), None
         kept = torch.le(log_p.detach(), border, out=empty_like(log_p))
         if share < 1:
             kept.masked_fill_(log_p == border, share.item())
         price = prices[0].to(kept.dtype)
         return kept * price if torch.is_grad_enabled() else kept.mul_(price), None
+
+
+def _loops(log_p: Float[Tensor, "B K N"]) -> Any:
+    return compiled("native_least") if log_p.dtype == torch.float32 else None
 
 
 def _least(x: Float[Tensor, " n"], number: int) -> Float[Tensor, " m"]:

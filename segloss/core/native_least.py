@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from segloss.core.memory import empty
 from segloss.core.native import TILE, ZERO, bits_of, f32, i32, loop, where
 from segloss.core.threads import in_threads
 
@@ -59,6 +60,25 @@ def least(x: Float[Tensor, " n"], number: int) -> tuple[Tensor, Tensor, Tensor]:
         total = np.nan
     share = np.count_nonzero(some == some[-1]) / max(1, np.count_nonzero(found == some[-1]))
     return torch.tensor(total), torch.tensor(some[-1]), torch.tensor(share)
+
+
+@loop
+def _priced(part, parts, x, border, price, at_border, found):
+    """The price of some numbers up to one, and that of those that tie with it; 0 for others."""
+    start, end = part * len(x) // parts, (part + 1) * len(x) // parts
+    some, out = x[start:end], found[start:end]
+    for i in range(len(some)):
+        out[i] = where(some[i] < border, price, where(some[i] == border, at_border, ZERO))
+
+
+def priced_least(
+    x: Float[Tensor, "B K N"], border: Float[Tensor, ""], price: float, at_border: float
+) -> Float[Tensor, "B K N"]:
+    """A price for what is below the border, another for what ties with it, 0 for the others."""
+    found = empty(x.shape, torch.float32)
+    given = x.detach().flatten().numpy(), f32(border), f32(price), f32(at_border), found.view(-1).numpy()
+    in_threads(torch.get_num_threads(), min(PARTS, 1 + x.numel() // PART), _priced, *given)
+    return found
 
 
 def try_out() -> None:

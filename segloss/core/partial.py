@@ -17,9 +17,9 @@ from segloss.core.inputs import (
     Logits,
     Mask,
     Reduction,
-    by_label,
     can_look_at,
 )
+from segloss.core.labels import by_label
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
 from segloss.core.truth import OfError, Term, Terms, VoxelLoss

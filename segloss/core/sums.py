@@ -36,7 +36,7 @@ def count(x: Inputs) -> Float[Tensor, "B 1"]:
     """Number of voxels of each image that count."""
     dtype, device = sum_dtype(x.logits.device), x.logits.device
     if x.valid is not None:
-        return x.valid.sum(2, dtype=dtype)
+        return x.valid.sum(2).to(dtype)
     return torch.full((x.logits.shape[0], 1), x.logits.shape[2], dtype=dtype, device=device)
 
 

@@ -22,7 +22,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, focal_log_loss, log_loss, rare_classes
-from segloss.core.inputs import by_label
+from segloss.core.labels import by_label
 
 
 def asymmetric_focal_margin_loss(

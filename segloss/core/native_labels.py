@@ -1,0 +1,35 @@
+"""Values of labels in one byte, looked up on the CPU."""
+
+import numpy as np
+import torch
+from jaxtyping import Integer, Shaped
+from torch import Tensor
+
+from segloss.core.native import PART, loop
+from segloss.core.threads import in_threads
+
+
+@loop
+def _look_up(part, parts, values, labels, found):
+    """The value of each label, of one part of the voxels."""
+    images, channels, voxels = labels.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    for image in range(images):
+        row = values[image % len(values)]
+        for channel in range(channels):
+            given, out = labels[image, channel, start:end], found[image, channel, start:end]
+            for i in range(len(given)):
+                out[i] = row[given[i]]
+
+
+def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -> Shaped[Tensor, "B K N"]:
+    """The value of the label at each voxel, by image if there is a row for each."""
+    found = np.empty(labels.shape, np.uint8)
+    given = values.contiguous().view(torch.uint8).numpy(), labels.contiguous().numpy()
+    in_threads(torch.get_num_threads(), 1 + labels.numel() // PART, _look_up, *given, found)
+    return torch.from_numpy(found).view(values.dtype)
+
+
+def try_out() -> None:
+    """Run once, which fails where loops cannot be compiled."""
+    by_label(torch.zeros(1, 1, dtype=torch.uint8), torch.zeros(1, 1, 1, dtype=torch.uint8))
