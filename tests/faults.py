@@ -49,6 +49,12 @@ FAULTS: dict[str, dict[str, Faulty | Loss]] = {
     "gradient_is_derivative": {
         "has twice the gradient": lambda x, y, **k: plain_dice(2 * x - x.detach(), y, **k),
         "has no gradient": lambda x, y, **k: plain_dice(x.detach() + 0 * x, y, **k),
+        "has no gradient without the background": lambda x, y, **k: plain_dice(
+            x if k.get("include_background", True) else x.detach() + 0 * x, y, **k
+        ),
+        "has twice the gradient in float32": lambda x, y, **k: plain_dice(
+            2 * x - x.detach() if x.dtype == torch.float32 else x, y, **k
+        ),
     },
     "second_derivative_is_right_or_refused": {
         "is silently zero": lambda x, y, **k: FrozenGradient.apply(x, y, k),

@@ -1,6 +1,7 @@
 """The Lovász extension of the Jaccard loss: the values, and the slopes that lead back from them."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Integer, Shaped
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from segloss.core.blocks import OF_BYTES, SIZE, kept, put
 from segloss.core.compiled import loops_for
-from segloss.core.inputs import Inputs, can_look_at, sum_dtype
+from segloss.core.inputs import Inputs, ResolvedActivation, can_look_at, sum_dtype
 
 AT_ONCE, LONG = 2**22, 10**6
 """Voxels that a GPU sorts at a time, and those of a row that it sorts faster alone."""
@@ -25,6 +26,8 @@ def jaccard_extensions(
     `p`, the probabilities, or with `hinge` the scores, turns into the slopes of the values. With `skip` an absent class
     costs nothing.
     """
+    if torch.compiler.is_compiling():
+        return _operator(p, x.labels, x.valid, x.activation, x.dense, classes.start, classes.stop, batch, hinge, skip)
     of_two = x.activation == "softmax" and not x.dense and p.shape[1] == 2
     one_order = of_two and len(classes) == 2  # each is wrong by as much as the other
     if native := loops_for(p, "native_lovasz"):
@@ -53,6 +56,41 @@ def jaccard_extensions(
         sign = put(truth, p.dtype, work.of_images(work.inter)).mul_(-2).add_(1)
         torch.mul(sign.mul_(error > 0) if hinge else sign, work.of_images(work.jump), out=p[at])
     return loss, present
+
+
+@torch.library.custom_op("segloss::jaccard_extensions", mutates_args=("p",))
+def _operator(
+    p: Tensor,
+    labels: Tensor,
+    valid: Tensor | None,
+    activation: str,
+    dense: bool,
+    first: int,
+    stop: int,
+    batch: bool,
+    hinge: bool,
+    skip: bool,
+) -> tuple[Tensor, Tensor]:
+    """The same as one operator to a compiler, whose own sort takes ten times as long."""
+    x = Inputs(p, labels, valid, cast(ResolvedActivation, activation), dense, p.shape)
+    return jaccard_extensions(x, p, range(first, stop), batch=batch, hinge=hinge, skip=skip)
+
+
+@_operator.register_fake
+def _(
+    p: Tensor,
+    labels: Tensor,
+    valid: Tensor | None,
+    activation: str,
+    dense: bool,
+    first: int,
+    stop: int,
+    batch: bool,
+    hinge: bool,
+    skip: bool,
+) -> tuple[Tensor, Tensor]:
+    shape = 1 if batch else p.shape[0], stop - first
+    return p.new_empty(shape, dtype=sum_dtype(p.device)), p.new_empty(shape, dtype=torch.bool)
 
 
 class _Extension:

@@ -11,6 +11,7 @@ from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
 from segloss.core.compiled import loops_for
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation
+from segloss.core.memory import empty_like
 
 Rule = Callable[[Block], Tensor]
 
@@ -49,7 +50,7 @@ class _Piecewise(Function):
             slope = loops.softmax(logits, valid)
         else:
             p = predicted(logits, valid, activation)
-            slope = p.clone() if p is logits else p.contiguous()
+            slope = empty_like(p).copy_(p) if p is logits else p.contiguous()
         return rule(slope), slope
 
     @staticmethod

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -82,10 +83,10 @@ def lovasz_softmax_loss(
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         p[:, : classes.start] = 0
         loss, present[:] = jaccard_extensions(x, p, classes, batch=batch, skip=absent == "skip")
-        return loss
+        return F.pad(loss, (classes.start, 0))
 
     present = torch.zeros(1 if batch else len(logits), len(classes), dtype=torch.bool, device=logits.device)
-    loss = piecewise_linear(x, extension)
+    loss = piecewise_linear(x, extension)[:, classes.start :]
     counted = present if absent == "skip" else _seen(x, batch)
     counted = counted * (torch.ones_like(loss) if of_class is None else of_class)
     return mean_over_classes(loss, counted, reduction, logits.dtype)

@@ -1,6 +1,7 @@
 """Promises about numbers: values, gradients, precision."""
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from segloss.testing.base import (
     twice,
     value_and_grad,
 )
-from segloss.testing.samples import Case
+from segloss.testing.samples import Case, extra
 
 STEP = 1e-6  # short, so that it seldom crosses a kink of a sort or a maximum
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -53,12 +54,34 @@ def range_holds(loss: Loss, case: Case) -> None:
 
 @promise
 def gradient_is_derivative(loss: Loss, case: Case) -> None:
-    """The gradient is the derivative of the value, by finite differences along several directions."""
+    """The gradient is the derivative of the value, by finite differences; so it is with each keyword losses share.
+
+    That in float32, which may be computed by another way, is the same.
+    """
     case = apart(case)
-    gradient = value_and_grad(loss, case)[1]
-    for along in (*directions(case, 4), gradient):
-        ahead, behind = (loss(case.replace(logits=case.logits + side * along)) for side in (STEP, -STEP))
-        close((gradient * along).sum(), (ahead - behind) / (2 * STEP), "gradient", rtol=1e-5, atol=1e-8)
+    for keywords in ({}, *_shared(loss, case)):
+        what = f"gradient with {keywords}" if keywords else "gradient"
+        gradient = value_and_grad(loss, case, **keywords)[1]
+        for along in (*directions(case, 1 if keywords else 4), gradient):
+            ahead, behind = (
+                loss(case.replace(logits=case.logits + side * along), **keywords) for side in (STEP, -STEP)
+            )
+            close((gradient * along).sum(), (ahead - behind) / (2 * STEP), what, rtol=1e-5, atol=1e-8)
+        single = value_and_grad(loss, case.to(torch.float32), **keywords)[1].double()
+        close(single, gradient, f"{what}, in float32", rtol=1e-3, atol=1e-8 + 1e-4 * gradient.abs().max().item())
+
+
+def _shared(loss: Loss, case: Case) -> Iterator[dict[str, object]]:
+    """Values of keywords that the loss has."""
+    choices: dict[str, tuple[object, ...]] = {
+        "include_background": (False,) if case.logits.shape[1] > 1 else (),
+        "batch": (False, True),
+        "absent": ("skip", "penalise"),
+        "weight": (extra("weight", case),),
+        "reduction": ("sum",),
+    }
+    for name in filter(loss.accepts, choices):
+        yield from ({name: value} for value in choices[name])
 
 
 @promise
