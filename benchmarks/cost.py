@@ -185,7 +185,12 @@ def _old(file: Path, device: str) -> dict[str, Any] | None:
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The old figures with the new ones in their places."""
     measured = {json.dumps([it["series"], it["name"], it["shape"]]): it for it in new["results"]}
-    again = [measured.pop(json.dumps([it["series"], it["name"], it["shape"]]), it) for it in old["results"]]
+    stopped = {json.dumps([it["name"], it["shape"]]) for it in new["left_out"]}
+    again = []
+    for it in old["results"]:
+        found = measured.pop(json.dumps([it["series"], it["name"], it["shape"]]), None)
+        if found or json.dumps([it["name"], it["shape"]]) not in stopped:
+            again.append(found or it)
     names = {it["name"] for it in new["results"] + new["left_out"]}
     left_out = [it for it in old["left_out"] if it["name"] not in names] + new["left_out"]
     return {**new, "results": [*again, *measured.values()], "left_out": left_out}

@@ -129,6 +129,9 @@ def test_new_figures_take_the_places_of_old_ones() -> None:
     assert found["results"] == [OTHER, again, more]
     assert found["left_out"] == [{**late, "name": "other_loss()"}]
     assert found["date"] == "2026-11-25"
+    stopped = {**late, "shape": tuple(HERE["shape"])}
+    found = merged(old, {"results": [], "left_out": [stopped]})
+    assert (found["results"], found["left_out"][-1]) == ([OTHER], stopped)
 
 
 def test_figures_of_another_machine_are_refused_before_anything_is_measured(tmp_path: Path) -> None:

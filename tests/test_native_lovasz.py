@@ -81,6 +81,24 @@ def test_foreground_alone(batch, monkeypatch):
     agrees(monkeypatch, lovasz_softmax_loss, logits, target, batch=batch, include_background=False)
 
 
+@pytest.mark.parametrize(
+    ("loss", "how"),
+    [
+        (lovasz_softmax_loss, {}),
+        (lovasz_softmax_loss, {"batch": False, "include_background": False}),
+        (lovasz_softmax_loss, {"absent": "penalise"}),
+        (lovasz_hinge_loss, {"batch": False}),
+    ],
+)
+def test_compilers_meet_one_operator(loss, how):
+    logits, labels, mask = sample((2, 3, 5, 7))
+    target = labels if loss is lovasz_softmax_loss else torch.stack([labels == c for c in range(3)], 1)
+    expected = found(loss, logits, target, mask=mask, **how)
+    torch.compiler.reset()
+    compiled = found(torch.compile(loss, fullgraph=True, backend="aot_eager"), logits, target, mask=mask, **how)
+    torch.testing.assert_close(compiled, expected)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(1, 1, 70000), (1, 2, 70000), (2, 3, 30000)], ids=str)
 def test_any_number_of_threads(shape, threads, monkeypatch):
