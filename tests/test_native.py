@@ -13,7 +13,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_pass, native_probability, sums, threads
+from segloss.core import native_half, native_pass, native_probability, sums, threads
 from segloss.core.partial import excluded_log
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
@@ -67,12 +67,8 @@ def _blocks(monkeypatch):
     monkeypatch.setattr(native_pass, "PART", 100)
 
 
-@pytest.mark.parametrize("wanted", OF_CLASSES)
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("cores", [1, 3])
-@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 1300)], ids=str)
-def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
-    how, classes, (logits, labels, valid) = OF_CLASSES[wanted], shape[1], sample(shape, torch.float32, masked)
+def loops_of_classes_agree(kernels, wanted, shape, dtype, *, masked, cores):
+    how, classes, (logits, labels, valid) = OF_CLASSES[wanted], shape[1], sample(shape, dtype, masked)
     how = replace(how, cores=cores)
     if how.lowered is not None:
         how = replace(how, lowered=torch.arange(classes) / classes)
@@ -81,7 +77,25 @@ def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
     if how.known is not None:
         how = replace(how, known=torch.arange(classes).expand(shape[0], -1) % 3 == 0)
         labels = torch.where(labels == 255, labels, labels // 3 * 3)  # what is not known is background
-    agree(native_pass, how, logits, labels, valid)
+    agree(kernels, how, logits, labels, valid)
+
+
+def loops_of_channels_agree(kernels, wanted, shape, dtype, *, masked, indices):
+    how, (logits, labels, valid) = OF_CHANNELS[wanted], sample(shape, dtype, masked)
+    if indices and shape[1] == 1:
+        labels = torch.where(labels == 255, labels, torch.rand(labels.shape) > 0.7)
+    elif not indices:
+        labels = torch.rand(shape) > 0.7
+    lowered = None if how.lowered is None else torch.randn(shape[1])
+    agree(kernels, replace(how, dense=not indices, lowered=lowered, cores=2), logits, labels, valid)
+
+
+@pytest.mark.parametrize("wanted", OF_CLASSES)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 1300)], ids=str)
+def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
+    loops_of_classes_agree(native_pass, wanted, shape, torch.float32, masked=masked, cores=cores)
 
 
 @pytest.mark.parametrize("wanted", OF_CHANNELS)
@@ -89,13 +103,24 @@ def test_loops_give_what_blocks_give(wanted, masked, cores, shape):
 @pytest.mark.parametrize("indices", [True, False])
 @pytest.mark.parametrize("shape", CHANNELS, ids=str)
 def test_loops_of_channels_give_what_blocks_give(wanted, masked, indices, shape):
-    how, (logits, labels, valid) = OF_CHANNELS[wanted], sample(shape, torch.float32, masked)
-    if indices and shape[1] == 1:
-        labels = torch.where(labels == 255, labels, torch.rand(labels.shape) > 0.7)
-    elif not indices:
-        labels = torch.rand(shape) > 0.7
-    lowered = None if how.lowered is None else torch.randn(shape[1])
-    agree(native_pass, replace(how, dense=not indices, lowered=lowered, cores=2), logits, labels, valid)
+    loops_of_channels_agree(native_pass, wanted, shape, torch.float32, masked=masked, indices=indices)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("wanted", OF_CLASSES)
+def test_logits_in_half_precision_go_through_loops_piece_by_piece(wanted, masked, dtype, monkeypatch):
+    monkeypatch.setattr(native_half, "PIECE", 1000)
+    for shape in (2, 5, 300), (2, 2, 1300):
+        loops_of_classes_agree(native_half, wanted, shape, dtype, masked=masked, cores=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("indices", [True, False])
+@pytest.mark.parametrize("wanted", OF_CHANNELS)
+def test_channels_in_half_precision_go_through_loops_piece_by_piece(wanted, indices, dtype, monkeypatch):
+    monkeypatch.setattr(native_half, "PIECE", 1000)
+    loops_of_channels_agree(native_half, wanted, (2, 3, 700), dtype, masked=True, indices=indices)
 
 
 @pytest.mark.parametrize("classes", [2, 5])

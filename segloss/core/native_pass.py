@@ -27,8 +27,12 @@ _NO_MAP = [np.empty((0,) * axes, f32) for axes in range(5)]
 
 def takes(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of the loops."""
-    named = all(term.errors for term in how.terms)
-    if logits.dtype != torch.float32 or not named or logits.numel() == 0:
+    return logits.dtype == torch.float32 and knows(logits, labels, how)
+
+
+def knows(logits: Block, labels: Tensor, how: How) -> bool:
+    """Whether the loops know what a pass is to give."""
+    if not all(term.errors for term in how.terms) or logits.numel() == 0:
         return False
     if how.known is not None:
         return not (_is_mapped(how) or how.squares or how.cost is not None or how.lowered is not None or how.scale != 1)
