@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from segloss.core.truth import How
 
 PIECE = 2**20
 """Values of a piece."""
+Piece = tuple[Block, Tensor, Tensor | None, How]
 
 try_out = native_pass.try_out
 
@@ -36,11 +36,11 @@ def fused_pass(
     sums, losses = [], []
     shape = len(logits), 1 if how.joint else logits.shape[1], logits.shape[2]
     log_p = empty(shape, torch.float32) if how.likelihood else None
-    for at, *piece in _pieces(logits, labels, valid, how):
+    for at, piece in _pieces(logits, labels, valid, how):
         of_sums, of_log_p, of_losses = native_pass.fused_pass(*piece, room)
         sums.append(of_sums)
         losses.append(of_losses)
-        if log_p is not None:
+        if log_p is not None and of_log_p is not None:
             log_p[..., at] = of_log_p
     return _total(sums), log_p, _total(losses)
 
@@ -57,21 +57,22 @@ def fused_gradient(
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass."""
     gradient = empty_like(logits)
-    for at, *piece in _pieces(logits, labels, valid, how):
+    for at, piece in _pieces(logits, labels, valid, how):
         of_piece = None if of_log_p is None else of_log_p[..., at]
         gradient[..., at] = native_pass.fused_gradient(*piece, room, of_sums, of_piece, of_losses)
     return gradient
 
 
-def _pieces(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> Iterator[tuple[Any, ...]]:
+def _pieces(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> Iterator[tuple[slice, Piece]]:
     """Some voxels of every image, and what the loops are given of them."""
     step = max(1, PIECE // logits[..., 0].numel())
     for first in range(0, logits.shape[2], step):
         at = slice(first, first + step)
         weights = None if how.weights is None else how.weights[..., at]
         here = None if valid is None else valid[..., at]
-        yield at, logits[..., at].float(), labels[..., at], here, replace(how, weights=weights)
+        yield at, (logits[..., at].float(), labels[..., at], here, replace(how, weights=weights))
 
 
 def _total(parts: list[Tensor | None]) -> Tensor | None:
-    return sum(found) if (found := [it for it in parts if it is not None]) else None  # pyright: ignore[reportReturnType]
+    there = [it for it in parts if it is not None]
+    return torch.stack(there).sum(0) if there else None
