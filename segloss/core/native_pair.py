@@ -10,6 +10,7 @@ from torch import Tensor
 from segloss.core.native import (
     FEW,
     HALF,
+    LOG_OF_REST,
     ONE,
     PART,
     TILE,
@@ -70,6 +71,20 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
 
 
 @loop
+def _look_at_errors(errors, keep, g, q, ce, with_ce):
+    """The same of errors that a pass has left."""
+    n = len(errors)
+    keep[:] = ONE
+    for i in range(n):
+        g[i] = where(errors[i] < ZERO, ONE, ZERO)
+        q[i] = abs(errors[i])
+    if with_ce:
+        of_errors(ce, q, LOG_OF_REST, ONE, n)
+        for i in range(n):
+            ce[i] = -ce[i]
+
+
+@loop
 def _take_labels(out, labels, by_voxel, image, first, n):
     """The labels of some voxels, channel after channel, in the order in which they lie in memory."""
     if not by_voxel:
@@ -126,9 +141,12 @@ def _add_pair(total, x, w, g, n):
 @loop
 def pair_pass(
     part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
-    totals, losses, log_p,
+    totals, losses, log_p, errors,
 ):  # fmt: skip
-    """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w."""
+    """What some voxels of every choice add to the sums, those of 1, q and, if asked for, w q**2, w q and w.
+
+    The gradient is found from the errors q, if they are asked for: negative where the truth is yes, 0 where ignored.
+    """
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     room = np.empty((6, TILE), f32)
@@ -158,6 +176,10 @@ def pair_pass(
                     of[0, 1] += true
                     of[1, 0] += wrong - missed
                     of[1, 1] += missed
+                if errors.size:
+                    out = errors[image, 1 if joint else k, first:last]
+                    for i in range(n):
+                        out[i] = keep[i] * (ONE - TWO * g[i]) * q[i]
                 if log_p.size:
                     out = log_p[image, k, first:last]
                     for i in range(n):
@@ -188,9 +210,12 @@ def pair_pass(
 @loop
 def pair_gradient(
     part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
-    of_q, of_squares, of_terms, of_losses, rise, gradient,
+    of_q, of_squares, of_terms, of_losses, rise, are_errors, gradient,
 ):  # fmt: skip
-    """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability."""
+    """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability.
+
+    Its array may hold the errors, which the pass has left there.
+    """
     images, channels, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     room = np.empty((8, TILE), f32)
@@ -201,12 +226,17 @@ def pair_gradient(
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
-            _take_labels(given, labels, by_voxel, image, first, n)
+            if not are_errors:
+                _take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
-                yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
-                x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
-                label = given[k % len(given)]
-                _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
+                out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
+                if are_errors:
+                    _look_at_errors(out, keep, g, q, ce, with_ce)
+                else:
+                    yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
+                    x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
+                    label = given[k % len(given)]
+                    _look_at_pair(x, other, joint, label, yes, here, scale, margins, keep, g, q, ce, with_ce)
                 more[:] = ZERO
                 if of_q.size:
                     no, yes_more = of_q[image, k, 0], of_q[image, k, 1] - of_q[image, k, 0]
@@ -245,7 +275,6 @@ def pair_gradient(
                     w = weights[image, first:last]
                     for i in range(n):
                         more[i] *= w[i]
-                out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
                 for i in range(n):
                     out[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
                 if joint:

@@ -1,7 +1,7 @@
 """The pass over the logits by the loops that numba compiles for the CPU."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,9 @@ def _nothing(part, parts):
 
 
 def room_for(logits: Block, how: How) -> LogP | None:
-    """Space for the map of a loss that the loops do not know."""
+    """Space for what the gradient is found from: errors, or the map of a loss that the loops do not know."""
+    if _keeps_errors(logits, how):
+        return empty_like(logits)
     return empty_map(logits, how.joint) if how.slope is not None and _is_mapped(how) else None
 
 
@@ -64,7 +66,8 @@ def empty_map(logits: Block, joint: bool) -> LogP:
 def fused_pass(
     logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: LogP | None
 ) -> tuple[Tensor | None, LogP | None, ByTruth | None]:
-    """The pass of `sums`; the log-probabilities are left in `room`, if given, for the gradient."""
+    """The pass of `sums`; the errors or the log-probabilities are left in `room`, if given, for the gradient."""
+    errors, room = (room, None) if _keeps_errors(logits, how) else (None, room)
     log_p = empty_map(logits, how.joint) if room is None and (how.likelihood or _is_mapped(how)) else room
     images, classes, _ = logits.shape
     pair, shares, powers = _is_pair(logits, how), _shares(logits), _powers(how)
@@ -73,7 +76,8 @@ def fused_pass(
     sums = np.zeros((images if how.sums else 0, shares, *shape))
     losses = np.zeros((images if powers else 0, shares, len(powers), *shape[1:]))
     run = together_pass if how.known is not None else pair_pass if pair else class_pass
-    in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums, losses, _map(log_p))
+    maps = [_map(log_p), _map(errors)] if run is pair_pass else [_map(log_p)]
+    in_threads(how.cores, shares, run, *_given(logits, labels, valid, how), sums, losses, *maps)
     found = None
     if powers:
         found = torch.from_numpy(losses.sum(1))
@@ -114,15 +118,25 @@ def fused_gradient(
     else:
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
-    gradient = empty_like(logits)
+    gradient = room if room is not None and _keeps_errors(logits, how) else empty_like(logits)
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
-    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), gradient.numpy())
+    are_errors = [gradient is room] if run is pair_gradient else []
+    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), *are_errors, gradient.numpy())
     return gradient
 
 
 def _is_pair(logits: Block, how: How) -> bool:
     return how.known is None and (not how.joint or logits.shape[1] == 2)
+
+
+def _keeps_errors(logits: Block, how: How) -> bool:
+    """Whether the gradient of choices between two is found from their errors.
+
+    They do not tell large logits apart, whose cross-entropy has slopes that powers of it and bounds depend on.
+    """
+    known = how.voxel is None or (how.voxel.clamp == 0 and all(of_ce in (0, 1) for _, of_ce in _powers(how)))
+    return _is_pair(logits, how) and known and not _is_mapped(how)
 
 
 def _powers(how: How) -> tuple[tuple[float, float], ...]:
@@ -190,9 +204,8 @@ def _by_truth(logits: Block, labels: Tensor, valid: Tensor | None, how: How, f: 
 def _rise(logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: LogP | None, of_losses: ByTruth) -> LogP:
     """The slope of the priced losses with respect to the log-probabilities, which are in `room` if given."""
     if room is None:
-        room = empty_map(logits, how.joint)
-        alone = replace(how, squares=False, cost=None, sums=False, voxel=None)
-        fused_pass(logits, labels, valid, alone, room)
+        alone = replace(how, squares=False, cost=None, sums=False, voxel=None, likelihood=True)
+        room = cast(LogP, fused_pass(logits, labels, valid, alone, None)[1])
     for at in parts(logits, cores=how.cores):
         here, likely = part(valid, at), at.of(room)
         g = truth(likely.expand(-1, logits.shape[1], -1), at.of(labels), here, how)

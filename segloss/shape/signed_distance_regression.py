@@ -24,6 +24,7 @@ from segloss.core import (
     mean_over_classes,
     not_negative,
     one_of,
+    per_map,
     positive,
     prepare,
     ratio,
@@ -35,6 +36,8 @@ from segloss.core.blocks import kept
 from segloss.core.distributed import all_sum
 
 Map = Float[Tensor, "B C N"]
+TINY = 1e-30
+"""What no square of a distance or of a share is as small as, but 0."""
 
 
 def signed_distance_regression_loss(
@@ -107,30 +110,32 @@ def signed_distance_regression_loss(
     def pooled(of_images: Tensor) -> Tensor:
         return all_sum(of_images.sum(0, keepdim=True), group) if batch else of_images
 
-    def total(of_voxels: Map) -> Tensor:
-        return pooled(spatial_sum(kept(of_voxels, x.valid)))
+    s = max(smooth, TINY)  # 0 by 0 is 1
+
+    def sums(z: Map, y: Map, g: Mask, valid: Mask | None) -> Float[Tensor, "B C K"]:
+        p = kept(z.to(y.dtype), valid).tanh()
+        h = torch.sigmoid(-steepness * p)
+        yp, squares = y * p, p.square() + y.square()
+        products = [(yp + s) / (yp + squares + s)] if level == "voxel" else [yp, squares]
+        maps = [h * g, h.square(), *products, (p - y).abs()]
+        return torch.stack([spatial_sum(kept(it, valid)) for it in maps], 2)
 
     g = true_mask(x)[:, classes]
     D = signed_distance(x, spacing, distance, background=include_background)[:, classes].abs()
-    y = (_share(kept(D, ~g)) - _share(kept(D, g))).masked_fill(flat_contour(g, x), 0)
-    p = kept(x.logits[:, classes].to(y.dtype), x.valid).tanh()
-    h = torch.sigmoid(-steepness * p)
+    inside, outside = (kept(D, side).amax(2, keepdim=True).clamp(min=TINY) for side in (g, ~g))
+    y = kept(D / torch.where(g, -inside, outside), ~flat_contour(g, x))
+    of_images = per_map(sums, x.logits[:, classes], y, g, x.valid)
+    tp, h2, *products, l1 = pooled(of_images).unbind(2)
 
     N = pooled(count(x)).clamp(min=1)
-    dice = 1 - ratio(2 * total(kept(h, g)) + smooth, total(h.square()) + total(g) + smooth)
-    yp, squares = y * p, p.square() + y.square()
+    dice = 1 - ratio(2 * tp + smooth, h2 + pooled(spatial_sum(g)) + smooth)
     if level == "voxel":
-        product = -total(ratio(yp + smooth, yp + squares + smooth)) / N
+        product = -products[0] / N
     else:
-        product = -ratio(total(yp) + smooth, total(yp) + total(squares) + smooth)
-    l1 = total((p - y).abs()) / N
-    loss = dice_weight * dice + product_weight * product + l1_weight * l1
+        yp, squares = products
+        product = -ratio(yp + smooth, yp + squares + smooth)
+    loss = dice_weight * dice + product_weight * product + l1_weight * l1 / N
 
     counted = torch.ones_like(loss) if of_class is None else of_class.expand_as(loss)
     counted = counted * (pooled(count(x)) > 0)
     return mean_over_classes(loss, counted, reduction, logits.dtype, None if batch else group)
-
-
-def _share(side: Map) -> Map:
-    """The distances of one side, divided by the largest."""
-    return ratio(side, side.amax(2, keepdim=True), empty=0.0)
