@@ -15,6 +15,7 @@ import segloss
 from segloss.compound.combo import REJECTED
 from segloss.core import native_half, native_pass, native_probability, sums, threads
 from segloss.core.partial import excluded_log
+from segloss.core.threads import in_threads
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
@@ -368,6 +369,22 @@ def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
     gradient = native_probability.priced_gradient(given, valid, joint, price, true, rim, of_sums)
     assert (gradient - slope).norm() <= 2e-6 * slope.norm()
     assert not gradient[~kept.expand_as(gradient)].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss", [segloss.lovasz_softmax_loss, segloss.boundary_loss, segloss.hausdorff_dt_loss])
+def test_half_precision_is_read_as_float32(loss, dtype, monkeypatch):
+    asked = []
+    monkeypatch.setattr(native_probability, "in_threads", lambda *given: asked.append(given) or in_threads(*given))
+    logits, target = torch.randn(2, 3, 20, 20).to(dtype), torch.randint(0, 3, (2, 20, 20))
+    found = []
+    for x in (logits, logits.float()):
+        leaf = x.clone().requires_grad_()
+        value = loss(leaf, target)
+        found.append((value.to(dtype), torch.autograd.grad(value, leaf)[0].to(dtype)))
+        assert len(asked) > 1
+        asked.clear()
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_price_of_all_images_is_that_of_each():

@@ -21,9 +21,13 @@ def compiled(name: str) -> ModuleType | None:
     return module
 
 
-def loops_for(x: Tensor, name: str, dtype: torch.dtype = torch.float32) -> ModuleType | None:
-    """A module of loops over numbers of a type on the CPU, where it can take a tensor."""
-    if not can_look_at(x) or x.dtype != dtype or not 0 < x.numel() < 2**31:
+FULL_OR_HALF = torch.float32, torch.bfloat16, torch.float16
+"""Types of logits; those of half precision are read as float32."""
+
+
+def loops_for(x: Tensor, name: str, *types: torch.dtype) -> ModuleType | None:
+    """A module of loops over numbers of some types, else of float32, on the CPU, where it can take a tensor."""
+    if not can_look_at(x) or x.dtype not in (types or (torch.float32,)) or not 0 < x.numel() < 2**31:
         return None
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
     return None if wrapped else compiled(name)

@@ -5,13 +5,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import At, kept, part, predicted, put
-from segloss.core.compiled import loops_for
+from segloss.core.compiled import FULL_OR_HALF, loops_for
 from segloss.core.inputs import PIECE, Inputs, Labels, Logits, Mask, prepare
 
 
 def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where each class is, False where ignored; this may be the target itself, and is not to be written to."""
-    loops = loops_for(x.logits, "native_probability")
+    loops = loops_for(x.logits, "native_probability", *FULL_OR_HALF)
     if loops and not x.labels.is_floating_point():
         return loops.truths(x.labels, x.valid, x.logits)
     g = x.labels > 0 if x.dense else x.labels == _index(x.logits)
@@ -21,7 +21,7 @@ def true_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
 def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
     """Where a class has a probability of more than a half, False where ignored."""
     logits = x.logits.detach()
-    loops = loops_for(logits, "native_probability")
+    loops = loops_for(logits, "native_probability", *FULL_OR_HALF)
     if loops and x.activation != "none":
         return loops.masks(logits, x.valid, x.activation == "softmax")
     if x.activation == "sigmoid":

@@ -219,7 +219,7 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
 
 def softmax(logits: Block, valid: Tensor | None) -> Block:
     """The probabilities, 0 where ignored."""
-    found = empty(logits.shape, logits.dtype)
+    found = empty(logits.shape, torch.float32)
     _run(_softmax, logits, valid, found.numpy())
     return found
 
@@ -261,10 +261,10 @@ def priced_gradient(
     logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
 ) -> Block:
     """The gradient of these sums times their own price."""
-    gradient = empty(logits.shape, logits.dtype)
+    gradient = empty(logits.shape, torch.float32)
     of_sums = of_sums.float().contiguous()
     _run(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
-    return gradient
+    return gradient.to(logits.dtype)
 
 
 def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray]:
@@ -273,7 +273,7 @@ def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _run(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
-    given = logits.detach().numpy(), _counted(logits, valid)
+    given = logits.detach().float().numpy(), _counted(logits, valid)
     in_threads(torch.get_num_threads(), _parts(logits), run, *given, *others)
 
 

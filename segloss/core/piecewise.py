@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, kept, part, predicted
-from segloss.core.compiled import loops_for
+from segloss.core.compiled import FULL_OR_HALF, loops_for
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation
 from segloss.core.memory import empty_like
@@ -74,7 +74,7 @@ class _Piecewise(Function):
         price = price.to(slope.dtype)
         if loops := _loops(logits, ctx.activation):
             loops.softmax_gradient(logits, valid, price, slope)
-            return slope, None, None, None
+            return slope.to(logits.dtype), None, None, None
         price = price.unsqueeze(-1).expand(len(logits), -1, 1)
         if ctx.activation == "none" and slope.dtype == logits.dtype:
             return kept(slope.mul_(price), valid, in_place=True), None, None, None
@@ -87,4 +87,4 @@ class _Piecewise(Function):
 
 
 def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
-    return loops_for(logits, "native_probability") if activation == "softmax" else None
+    return loops_for(logits, "native_probability", *FULL_OR_HALF) if activation == "softmax" else None

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted, put
-from segloss.core.compiled import loops_for
+from segloss.core.compiled import FULL_OR_HALF, loops_for
 from segloss.core.distance import DistanceMap, Spacing, check_spacing, flat_distance, mask_distance
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
@@ -114,4 +114,4 @@ def _with_rim(price: Block, rim: float, out: Block) -> Block:
 
 
 def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
-    return None if activation == "none" else loops_for(logits, "native_probability")
+    return None if activation == "none" else loops_for(logits, "native_probability", *FULL_OR_HALF)
