@@ -72,7 +72,14 @@ def test_every_backend_is_exact(backend, shape, spacing):
     torch.testing.assert_close(signed, torch.where(masks, -expected, expected).float(), **near)
 
 
-LARGE = [((150,), (1.0,)), ((47, 40), (1.0, 0.7)), ((35, 3, 33), (1.0, 2.0, 1.0)), ((3, 40, 12), (1.0, 1.0, 1.0))]
+LARGE = [
+    ((150,), (1.0,)),
+    ((47, 40), (1.0, 0.7)),
+    ((23, 90), (0.7, 1.0)),
+    ((35, 3, 33), (1.0, 2.0, 1.0)),
+    ((3, 60, 12), (1.0, 1.0, 1.0)),
+    ((1, 42, 44), (1.0, 0.7, 2.0)),
+]
 
 
 def balls(shape):
@@ -86,7 +93,7 @@ def balls(shape):
 
 @pytest.mark.parametrize(("shape", "spacing"), LARGE)
 def test_distances_may_be_long(backend, shape, spacing):
-    """So that lines are near, far and both, and without any voxel of the other side."""
+    """So that lines are near, far, both, and without a voxel of the other side, and masks have few lines, or many."""
     masks = torch.cat([balls(shape), *(masks_of(shape, 1, 1, share) for share in (0.5, 0.05, 0.01))], 1)
     valid = masks_of(shape, 1, 1, 0.8)
     exact = {"rtol": 1e-12, "atol": 1e-12}

@@ -21,7 +21,7 @@ from segloss.core.blocks import kept
 from segloss.core.compiled import compiled
 from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
 from segloss.core.masks import true_mask
-from segloss.core.memory import empty_like
+from segloss.core.memory import zeros_like
 
 Masks = Bool[Tensor, "B C *S"]
 DistanceMap = Float[Tensor, "B C *S"]
@@ -59,7 +59,7 @@ def distance_map(
         )
     one_of("side", side, ("both", "inside", "outside"))
     masks = masks if valid is None else masks & valid
-    found = empty_like(masks, dtype).zero_()
+    found = zeros_like(masks, dtype)
     _add_distances(found, masks, valid, check_spacing(spacing, masks.ndim - 2), side, 1.0)
     return found
 
@@ -112,7 +112,7 @@ def mask_distance(
     The distances are raised to a `power`, and added to `total` where that is given, in place.
     """
     if total is None:
-        total = empty_like(masks, compute_dtype(x.logits.dtype)).zero_()
+        total = zeros_like(masks, compute_dtype(x.logits.dtype))
     valid = None if x.valid is None else x.spatial(x.valid)
     size = check_spacing(spacing, len(x.shape) - 2)
     _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power, 0 if background else 1)

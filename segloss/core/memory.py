@@ -19,6 +19,13 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return space.view(dtype).data  # autograd adds gradients up in place in what is not a view
 
 
+def zeros_like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`torch.zeros_like`, on the CPU from numpy, whose pages are cleared by whoever first writes to them."""
+    if can_look_at(x) and x.is_contiguous():
+        return torch.from_numpy(np.zeros(x.shape, f"i{dtype.itemsize}")).view(dtype).data
+    return torch.zeros_like(x, dtype=dtype)
+
+
 def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """`torch.empty_like`, on the CPU from `empty` unless `x` lies in another order."""
     if can_look_at(x) and x.is_contiguous():

@@ -2,7 +2,8 @@
 
 Along the first axis the steps to the nearest voxel are counted, there and back. Along the others a squared distance is
 the least of (ks)² + d² over the voxels k steps of size s away. All voxels of a line look for it at once, one step
-after the other, which is soon over where it is near; else it is on the lower envelope of the parabolas.
+after the other, which is soon over where it is near; else it is on the lower envelope of the parabolas. Where the other
+side is a mask of few lines, each is tried.
 """
 
 # pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
@@ -14,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, loop
+from segloss.core.native import ONE, ZERO, inline, loop
 from segloss.core.threads import in_threads
 
 MASKS, SHARES = 2, 4
 """Masks of a thread from which on each is the work of one, and parts of a mask for a thread, where there are fewer."""
 NEAR, REACH = 10, 24
 """Steps after which most voxels are near, or a line takes the envelope; and steps after which all have to be."""
+FEW = 40
+"""Lines of a mask, at most, that are tried one after the other."""
 COLUMNS = 128
 """Columns that are counted at a time, as many as stay in a near cache."""
 
@@ -121,41 +124,107 @@ def _envelope(d, out, squares, step, at, starts, heights):
 
 
 @loop
-def spread(part, parts, mask, known, inside, steps, squares, root, d, total):
+def _box(mask, inside):
+    """Between which rows and which columns the other side lies."""
+    planes, rows, n = mask.shape
+    if inside:
+        return 0, rows, 0, n
+    in_rows, in_columns = np.zeros(rows, np.uint8), np.zeros(n, np.uint8)
+    for x in range(planes):
+        for y in range(rows):
+            m, found = mask[x, y], np.uint8(0)
+            for z in range(n):
+                in_columns[z] |= m[z]
+                found |= m[z]
+            in_rows[y] |= found
+    at, along = np.flatnonzero(in_rows), np.flatnonzero(in_columns)
+    return at[0], at[-1] + 1, along[0], along[-1] + 1
+
+
+@inline
+def _least(out, a, b, c, d, more):
+    """The least of what is there and of four lines, each with something more."""
+    for i in range(len(out)):
+        least = out[i]
+        other = a[i] + more[0]
+        least = other if other < least else least
+        other = b[i] + more[1]
+        least = other if other < least else least
+        other = c[i] + more[2]
+        least = other if other < least else least
+        other = d[i] + more[3]
+        out[i] = other if other < least else least
+
+
+@loop
+def _try_rows(out, d, squares, y, start, end, first):
+    """The least of what some rows have and of the squares of the steps from there, of voxels from the first on."""
+    out[:] = np.inf
+    last = first + len(out)
+    for k in range(start, end, 4):
+        at = k, min(k + 1, end - 1), min(k + 2, end - 1), min(k + 3, end - 1)
+        more = squares[abs(y - at[0])], squares[abs(y - at[1])], squares[abs(y - at[2])], squares[abs(y - at[3])]
+        _least(out, d[at[0], first:last], d[at[1], first:last], d[at[2], first:last], d[at[3], first:last], more)
+
+
+@loop
+def _try_columns(out, d, away, first):
+    """The same along a line, of what voxels from the first on have; `away` are the squares of steps there and back."""
+    out[:] = np.inf
+    n, end = len(out), len(d) - 1
+    for k in range(0, len(d), 4):
+        at = k, min(k + 1, end), min(k + 2, end), min(k + 3, end)
+        more = d[at[0]], d[at[1]], d[at[2]], d[at[3]]
+        w, x, y, z = n - 1 - first - at[0], n - 1 - first - at[1], n - 1 - first - at[2], n - 1 - first - at[3]
+        _least(out, away[w : w + n], away[x : x + n], away[y : y + n], away[z : z + n], more)
+
+
+@loop
+def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total):
     """Add up the distances of some planes, whose squares along the first axis are given."""
     planes, rows, n = d.shape
+    first, last = box[2:]
+    few_rows, few_columns = not inside and box[1] - box[0] <= FEW, not inside and last - first <= FEW
+    away = np.concatenate((squares[1, n - 1 : 0 : -1], squares[1, :n]))
     high, wide, size = min(REACH, rows - 1), min(REACH, n - 1), max(rows, n)
     g, h = np.full((rows + 2 * high, n), np.inf, d.dtype), np.full((rows, n + 2 * wide), np.inf, d.dtype)
     out, far = np.empty(n, d.dtype), np.empty(n, np.bool_)
     line, found = np.empty(rows, d.dtype), np.empty(rows, d.dtype)
     at, starts, heights = np.empty(size, np.int64), np.empty(size), np.empty(size)
     for x in range(part * planes // parts, (part + 1) * planes // parts):
-        far[:], missing = False, 0
-        for y in range(rows):
-            for z in range(n):
-                g[high + y, z] = d[x, y, z]
-        for y in range(rows):
-            row = h[y, wide : wide + n]
-            k, left = _look(row, g.reshape(-1), (high + y) * n, n, squares[0], high)
-            if left > ZERO and k < rows - 1:
-                edge, missing = squares[0, k + 1], 0
+        for y in range(rows if few_rows else 0):
+            _try_rows(h[y, wide + first : wide + last], d[x], squares[0], y, box[0], box[1], first)
+        if not few_rows:
+            far[:], missing = False, 0
+            for y in range(rows):
                 for z in range(n):
-                    far[z] |= row[z] > edge
-                    missing += far[z]
-            if missing == n:
-                break
-        for z in range(n if missing else 0):
-            if far[z]:
-                for y in range(rows):
-                    line[y] = g[high + y, z]
-                _envelope(line, found, squares[0], steps[1], at, starts, heights)
-                for y in range(rows):
-                    h[y, wide + z] = found[y]
+                    g[high + y, z] = d[x, y, z]
+            for y in range(rows):
+                row = h[y, wide : wide + n]
+                k, left = _look(row, g.reshape(-1), (high + y) * n, n, squares[0], high)
+                if left > ZERO and k < rows - 1:
+                    edge, missing = squares[0, k + 1], 0
+                    for z in range(n):
+                        far[z] |= row[z] > edge
+                        missing += far[z]
+                if missing == n:
+                    break
+            for z in range(n if missing else 0):
+                if far[z]:
+                    for y in range(rows):
+                        line[y] = g[high + y, z]
+                    _envelope(line, found, squares[0], steps[1], at, starts, heights)
+                    for y in range(rows):
+                        h[y, wide + z] = found[y]
         for y in range(rows):
             row, m = h[y], mask[x, y]
-            k, left = _look(out, row, wide, 1, squares[1], wide)
-            if left > ZERO and k < n - 1:
-                _envelope(row[wide : wide + n], out, squares[1], steps[2], at, starts, heights)
+            if few_columns:
+                k, left = 1, ZERO
+                _try_columns(out, row[wide + first : wide + last], away, first)
+            else:
+                k, left = _look(out, row, wide, 1, squares[1], wide)
+                if left > ZERO and k < n - 1:
+                    _envelope(row[wide : wide + n], out, squares[1], steps[2], at, starts, heights)
             if k == 0 and left == ZERO:
                 continue
             if root:
@@ -181,7 +250,7 @@ def whole(part, parts, todo, masks, known, sides, steps, squares, root, total):
     first, one = np.int64(0), np.int64(1)  # for a number that is written there they would be compiled once more
     for inside in sides:
         count(first, one, mask, here, inside, steps[0], d)
-        spread(first, one, mask, here, inside, steps, squares, root, d, of)
+        spread(first, one, mask, here, inside, _box(mask, inside), steps, squares, root, d, of)
 
 
 def add_distances(
@@ -212,9 +281,8 @@ def add_distances(
         places = of[image, channel : channel + of.shape[1] // channels]
         for inside in sides:
             in_threads(threads, SHARES * threads, count, mask, here, inside, steps[0], d)
-            in_threads(
-                threads, min(SHARES * threads, len(d)), spread, mask, here, inside, steps, squares, root, d, places
-            )
+            how = inside, _box(mask, inside), steps, squares, root
+            in_threads(threads, min(SHARES * threads, len(d)), spread, mask, here, *how, d, places)
 
 
 def _planes(x: Tensor) -> np.ndarray:
