@@ -80,7 +80,7 @@ def test_memory_is_the_peak_in_units_of_the_logits(loss, expected) -> None:
         x, _ = cross_entropy(on)
         return x, lambda: loss(x)
 
-    assert memory(Subject("known", make), On((1, 4, 64, 64, 64))).ratio == pytest.approx(expected, abs=0.2)
+    assert memory(Subject("known", make), On((1, 4, 128, 128, 128))).ratio == pytest.approx(expected, abs=0.2)
 
 
 def test_what_a_loss_refuses_is_left_out_with_the_reason() -> None:
