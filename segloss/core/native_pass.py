@@ -133,14 +133,14 @@ def _is_pair(logits: Block, how: How) -> bool:
 def _keeps_errors(logits: Block, how: How) -> bool:
     """Whether the gradient of choices between two is found from their errors, which take space from the pass on.
 
-    Not where little would be found again, or where a loss has other maps, too. Errors do not tell large logits apart,
-    whose cross-entropy has slopes that powers of it and bounds depend on.
+    Not where little would be found again, or where losses, being several or of weights or likelihoods, have other maps.
+    Errors do not tell large logits apart, whose cross-entropy has slopes that powers of it and bounds depend on.
     """
-    others = how.likelihood or how.weights is not None or how.lowered is not None
-    if others or not (how.voxel or how.terms or how.squares):
+    if how.likelihood or how.weights is not None or not (how.voxel or how.terms or how.squares):
         return False
-    known = how.voxel is None or (how.voxel.clamp == 0 and all(of_ce in (0, 1) for _, of_ce in _powers(how)))
-    return _is_pair(logits, how) and known and not _is_mapped(how)
+    powers = _powers(how)
+    known = how.voxel is None or (how.voxel.clamp == 0 and len(powers) == 1 and powers[0][1] in (0, 1))
+    return known and _is_pair(logits, how)
 
 
 def _powers(how: How) -> tuple[tuple[float, float], ...]:
