@@ -22,7 +22,7 @@ MASKS, SHARES = 2, 4
 """Masks of a thread from which on each is the work of one, and parts of a mask for a thread, where there are fewer."""
 NEAR, REACH = 10, 24
 """Steps after which most voxels are near, or a line takes the envelope; and steps after which all have to be."""
-FEW = 40
+LINES = 40
 """Lines of a mask, at most, that are tried one after the other."""
 COLUMNS = 128
 """Columns that are counted at a time, as many as stay in a near cache."""
@@ -184,7 +184,7 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
     """Add up the distances of some planes, whose squares along the first axis are given."""
     planes, rows, n = d.shape
     first, last = box[2:]
-    few_rows, few_columns = not inside and box[1] - box[0] <= FEW, not inside and last - first <= FEW
+    few_rows, few_columns = not inside and box[1] - box[0] <= LINES, not inside and last - first <= LINES
     away = np.concatenate((squares[1, n - 1 : 0 : -1], squares[1, :n]))
     high, wide, size = min(REACH, rows - 1), min(REACH, n - 1), max(rows, n)
     g, h = np.full((rows + 2 * high, n), np.inf, d.dtype), np.full((rows, n + 2 * wide), np.inf, d.dtype)
