@@ -1,8 +1,8 @@
 """Soft morphology: erosion, dilation, opening and skeleton of values, and the skeleton of a mask.
 
 A window reaches neither beyond the image nor to voxels that are not valid; values there are left undefined. Extremes
-come from shifted slices, one axis at a time. Their gradient is that of pooling, also among equal values: the first
-voxel of a window has it, and axes that tie in an erosion share it.
+come from shifted slices, one axis at a time, and soft skeletons on the CPU from loops. Their gradient is that of
+pooling, also among equal values: the first voxel of a window has it, and axes that tie in an erosion share it.
 """
 
 import math
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import SIZE
+from segloss.core.compiled import compiled, loops_for
 from segloss.core.function import Function
 
 Map = Shaped[Tensor, "B C *S"]
@@ -45,6 +46,8 @@ def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
 
     With I₀ = y, Iₖ₊₁ = erosion(Iₖ) and Δₖ = max(Iₖ - opening(Iₖ), 0) it is 1 - ∏ (1 - Δₖ) over k = 0, …, iterations.
     """
+    if loops_for(y, "native_morphology", torch.float32, torch.uint8):
+        return 1 - _RemainderInLoops.apply(y, valid, iterations)  # pyright: ignore[reportOperatorIssue]
     return 1 - _run(_Remainder(iterations), y, valid)
 
 
@@ -193,6 +196,31 @@ class _Rows(Function):
             with work.frame():
                 gradient[at] = ctx.operation.slope(y[at], here, there, price[at].clone(), work)
         return gradient, None, None
+
+
+class _RemainderInLoops(Function):
+    """`_Remainder` on the CPU, by compiled loops."""
+
+    @staticmethod
+    def forward(y: Map, valid: Valid, iterations: int) -> Map:
+        return _loops().remainder(y, valid, iterations)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
+        y, valid, ctx.iterations = inputs
+        ctx.save_for_backward(y, valid, output)
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
+        (price,), (y, valid, value) = prices, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            again = _Remainder(ctx.iterations).plain(y, valid)
+            return *torch.autograd.grad(again, y, price, create_graph=True), None, None
+        return _loops().remainder_slope(y, valid, ctx.iterations, value, price.contiguous()), None, None
+
+
+def _loops() -> Any:
+    return compiled("native_morphology")
 
 
 def _rows(y: Map) -> Iterator[tuple[slice, slice]]:

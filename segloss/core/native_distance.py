@@ -264,7 +264,7 @@ def add_distances(
     both = masks.shape[1] == 2 and first == 0 and side == "both" and valid is None
     if both and bool((masks[:, 0] != masks[:, 1]).all()):
         masks = masks[:, :1]
-    given, of, steps = _planes(masks), _planes(total), np.array(_three(size), float)
+    given, of, steps = _planes(masks), _planes(total), np.array(three(size), float)
     channels, *shape = given.shape[1:]
     known = np.empty((0, *shape), np.uint8) if valid is None else _planes(valid)[:, 0]
     squares = np.square(steps[1:, None] * np.arange(max(shape) + 1)).astype(of.dtype)
@@ -288,10 +288,10 @@ def add_distances(
 def _planes(x: Tensor) -> np.ndarray:
     """A map as planes, rows and voxels; what is true is 1."""
     x = x.contiguous().view(torch.uint8) if x.dtype == torch.bool else x
-    return x.view(*x.shape[:2], *_three(x.shape[2:])).numpy()
+    return x.view(*x.shape[:2], *three(x.shape[2:])).numpy()
 
 
-def _three(axes: Sequence[Any]) -> tuple[Any, ...]:
+def three(axes: Sequence[Any]) -> tuple[Any, ...]:
     """Planes, their rows and the voxels of a row, or the sizes of a step; where there is no such axis, 1."""
     first, *middle, last = axes if len(axes) > 1 else (1, *axes)
     return first, *(middle or [1]), last
