@@ -219,6 +219,20 @@ def test_skeleton_recall_is_the_recall_of_the_tubes(pooled):
         same(segloss.skeleton_recall_loss(logits, target, **given, **how), tversky, logits)
 
 
+@pytest.mark.parametrize("shape", [(31, 40), (12, 16, 17)], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_hard_skeletons_are_those_of_the_whole_image(shape, seed):
+    generator = np.random.default_rng(seed)
+    masks = np.zeros((2, 3, *shape), bool)
+    for mask in masks.reshape(-1, *shape)[:5]:
+        first = generator.integers(0, np.array(shape) - 1)
+        box = tuple(slice(at, at + n) for at, n in zip(first, generator.integers(1, shape), strict=True))
+        mask[box] = generator.random(mask[box].shape) < 0.9
+    found = hard_skeleton(torch.from_numpy(masks)).numpy()
+    for mask, line in zip(masks.reshape(-1, *shape), found.reshape(-1, *shape), strict=True):
+        np.testing.assert_array_equal(line, skeletonize(mask) > 0 if mask.any() else mask)
+
+
 def test_skeletons_name_what_is_to_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.morphology", None)
     with pytest.raises(ImportError, match=r'pip install "segloss-catalog\[skeleton\]"'):

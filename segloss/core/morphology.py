@@ -13,6 +13,7 @@ from functools import reduce
 from itertools import pairwise, product
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Shaped
@@ -61,10 +62,13 @@ def hard_skeleton(masks: Tensor) -> Tensor:
         from skimage.morphology import skeletonize
     except ImportError as error:
         raise ImportError('skeletons need scikit-image: pip install "segloss-catalog[skeleton]"') from error
+    from scipy.ndimage import find_objects
+
     lines = torch.zeros(masks.shape, dtype=torch.bool)
-    for mask, line in zip(masks.cpu().flatten(0, 1), lines.flatten(0, 1), strict=True):
-        if mask.any():
-            line[:] = torch.from_numpy(skeletonize(mask.numpy())) > 0
+    for mask, line in zip(masks.cpu().flatten(0, 1).numpy(), lines.flatten(0, 1).numpy(), strict=True):
+        for box in find_objects(mask.view(np.uint8)):
+            around = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in box)
+            line[around] = skeletonize(mask[around]) > 0
     return lines.to(masks.device)
 
 
