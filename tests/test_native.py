@@ -352,7 +352,7 @@ def test_classes_are_where_their_labels_are(classes, dtype, masked):
 def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
     generator = torch.Generator().manual_seed(0)
     logits, price = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    of_sums = torch.randn(shape[:2], generator=generator)
+    of_sums = torch.randn(shape[0], 4 if of == "errors" else 1, shape[1], generator=generator)
     valid = torch.rand(shape[0], 1, shape[2], generator=generator) > 0.3 if masked else None
     kept = torch.ones(shape[0], 1, shape[2]).bool() if valid is None else valid
     true = (torch.rand(shape, generator=generator) > 0.7) & kept if of == "errors" else None
@@ -361,11 +361,15 @@ def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
 
     exact = logits.double().requires_grad_()
     p = (torch.softmax(exact, 1) if joint else torch.sigmoid(exact)) * kept
-    each = price.double() * (p - true.double()) ** 2 if true is not None else (price + rim * (price < 0)).double() * p
-    expected = each.sum(2)
+    if true is None:
+        each = [(price + rim * (price < 0)).double() * p]
+    else:
+        each = [p, p * true, true.double(), price.double() * (p - true.double()) ** 2]
+    each = torch.stack(each, 1)
+    expected = each.sum(3)
     (slope,) = torch.autograd.grad((expected * of_sums).sum(), exact)
     found = native_probability.priced_pass(given, valid, joint, price, true, rim)
-    assert ((found - expected).abs() <= 1e-6 * each.abs().sum(2)).all()
+    assert ((found - expected).abs() <= 1e-6 * each.abs().sum(3)).all()
     gradient = native_probability.priced_gradient(given, valid, joint, price, true, rim, of_sums)
     assert (gradient - slope).norm() <= 2e-6 * slope.norm()
     assert not gradient[~kept.expand_as(gradient)].any()

@@ -76,7 +76,8 @@ def hausdorff_dt_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
     how = {"side": side, "background": include_background, "power": alpha}
-    return reduce(ratio(errors_by_distance(x, distance, spacing, one_sided=one_sided, **how), count(x), empty=0.0))
+    errors = errors_by_distance(x, distance, spacing, one_sided=one_sided, **how)[:, 3]
+    return reduce(ratio(errors, count(x), empty=0.0))
 
 
 def log_hausdorff_dt_loss(

@@ -1,5 +1,6 @@
 """Dice and the Hausdorff loss by distance maps, brought to the same size and added up."""
 
+from functools import partial
 from typing import Literal
 
 from segloss.core import (
@@ -14,7 +15,6 @@ from segloss.core import (
     Spacing,
     Value,
     class_part,
-    class_range,
     errors_by_distance,
     evidence,
     not_negative,
@@ -77,11 +77,10 @@ def dice_hd_loss(
     not_negative(smooth=smooth)
     one_of("side", side, ("both", "inside"))
     how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
-    e = evidence(logits, target, *how, soft=False)
-    dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     of = {"side": side, "background": include_background, "power": alpha}
-    errors = errors_by_distance(e.inputs, distance, spacing, one_sided=False, **of)
-    errors = e.pooled(errors[:, class_range(logits, include_background).start :])
-    hausdorff = class_part(ratio(errors, e.n, empty=0.0), e)
+    find = partial(errors_by_distance, distance=distance, spacing=spacing, one_sided=False, **of)
+    e = evidence(logits, target, *how, find=find, soft=False)
+    dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
+    hausdorff = class_part(ratio(e.terms[0], e.n, empty=0.0), e)
     w = (hausdorff.mean() / (dice.mean() + 1e-5)).detach()
     return over_parts(w * dice + hausdorff, e)

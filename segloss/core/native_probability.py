@@ -169,14 +169,20 @@ def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
             for c in range(classes):
                 row, of, total = p[c], price[image, c, first : first + n], ZERO
                 if len(true):
-                    g = true[image, c, first : first + n]
+                    g, of_p, right, number = true[image, c, first : first + n], ZERO, ZERO, ZERO
                     for i in range(n):
-                        error = row[i] * share[i] - f32(g[i])
-                        total += of[i] * error * error
+                        q, yes = row[i] * share[i], f32(g[i])
+                        of_p += q
+                        right += q * yes
+                        number += yes
+                        total += of[i] * (q - yes) * (q - yes)
+                    sums[image, part, 0, c] += of_p
+                    sums[image, part, 1, c] += right
+                    sums[image, part, 2, c] += number
                 else:
                     for i in range(n):
                         total += (of[i] + where(of[i] < ZERO, rim, ZERO)) * row[i] * share[i]
-                sums[image, part, c] += total
+                sums[image, part, -1, c] += total
 
 
 @loop
@@ -195,13 +201,13 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
                 share[i] = ONE / share[i]
             fall[:] = ZERO
             for c in range(classes):
-                row, of, s, of_c = p[c], price[image, c, first : first + n], slope[c], of_sums[image, c]
+                row, of, s, of_c = p[c], price[image, c, first : first + n], slope[c], of_sums[image, -1, c]
                 for i in range(n):
                     row[i] *= share[i]
                 if len(true):
-                    g = true[image, c, first : first + n]
+                    g, of_p, of_right = true[image, c, first : first + n], of_sums[image, 0, c], of_sums[image, 1, c]
                     for i in range(n):
-                        s[i] = TWO * of_c * of[i] * (row[i] - f32(g[i]))
+                        s[i] = TWO * of_c * of[i] * (row[i] - f32(g[i])) + of_right * f32(g[i]) + of_p
                 else:
                     for i in range(n):
                         s[i] = of_c * (of[i] + where(of[i] < ZERO, rim, ZERO))
@@ -250,9 +256,9 @@ def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: 
 
 def priced_pass(
     logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float
-) -> Float[Tensor, "B C"]:
+) -> Float[Tensor, "B K C"]:
     """The sums of `priced`, under softmax or, where classes are not `joint`, sigmoid."""
-    sums = np.zeros((logits.shape[0], _parts(logits), logits.shape[1]))
+    sums = np.zeros((logits.shape[0], _parts(logits), 1 if true is None else 4, logits.shape[1]))
     _run(_priced, logits, valid, joint, *_arrays(price, true), f32(rim), sums)
     return torch.from_numpy(sums.sum(1))
 

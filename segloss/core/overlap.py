@@ -134,6 +134,7 @@ def evidence(
     lowered: Float[Tensor, " C"] | None = None,
     known: Bool[Tensor, "B C"] | None = None,
     change: Callable[[Sums], Sums] | None = None,
+    find: Callable[[Inputs], Sums] | None = None,
     soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
@@ -142,7 +143,8 @@ def evidence(
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
     `scale`, `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before
-    those of images are added up. `likelihood`, `voxel` and `soft=False` refuse soft labels.
+    those of images are added up, and `find` is asked for these in place of a pass. `likelihood`, `voxel` and
+    `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -158,7 +160,10 @@ def evidence(
 
     flat = None if weights is None else flat_weight_map(weights, x)
     given = {"voxel": voxel, "weights": flat, "scale": scale, "lowered": lowered, "known": known}
-    sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
+    if find is None:
+        sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
+    else:
+        sums, log_p, losses = find(x), None, None
     sums, n = sums if change is None else change(sums), count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)

@@ -1,14 +1,14 @@
-"""Sums over the voxels of what has a price there: the probability, or the square of its error.
+"""Sums over the voxels of what has a price there: the probability, or the square of its error, beside those of overlap.
 
-As in `sums`, the pass goes block by block and its gradient recomputes each block; the arithmetic stays in two arrays of
-the size of a block.
+As in `sums`, the pass goes block by block and its gradient recomputes each block; the arithmetic stays in three arrays
+of the size of a block.
 """
 
 from types import ModuleType
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted, put
@@ -22,18 +22,16 @@ from segloss.core.memory import empty_like
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
     """The sums over the voxels of the price times p; `rim` is added to a price that is negative."""
-    return _sums(x, price, None, rim)
-
-
-def priced_errors(x: Inputs, price: Float[Tensor, "B C N"], true: Bool[Tensor, "B C N"]) -> Float[Tensor, "B C"]:
-    """The sums over the voxels of the price times the square of p, or of 1 - p where it is `true`."""
-    return _sums(x, price, true, 0.0)
+    return _sums(x, price, None, rim).squeeze(1)
 
 
 def errors_by_distance(
     x: Inputs, distance: DistanceMap | None, spacing: Spacing | None, *, one_sided: bool, **how: Any
-) -> Float[Tensor, "B C"]:
-    """The sums of squared errors priced by distances from the true and the predicted contour; see `mask_distance`."""
+) -> Float[Tensor, "B 4 C"]:
+    """The sums over the voxels of p, p g, g, and of (p - g)² times the distances from the true and predicted contour.
+
+    Those from the true one may be given; the others are found by `mask_distance`, `how` it is said.
+    """
     true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
     if distance is None:
         price = mask_distance(true, x, spacing, **how)
@@ -43,21 +41,25 @@ def errors_by_distance(
         price = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
     if predicted is not None:
         mask_distance(predicted, x, spacing, **how, total=price)
-    return priced_errors(x, price, true)
+    return _sums(x, price, true, 0.0)
 
 
-def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B C"]:
+def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B K C"]:
     run = _plain if torch.compiler.is_compiling() else _Sums.apply
     return run(x.logits, x.valid, x.activation, *priced)  # pyright: ignore[reportReturnType]
 
 
 def _plain(
     logits: Block, valid: Tensor | None, activation: ResolvedActivation, price: Block, true: Block | None, rim: float
-) -> Float[Tensor, "B C"]:
+) -> Float[Tensor, "B K C"]:
     """The sums in one block, for compilers and for second derivatives."""
     p = predicted(logits, valid, activation)
-    value = (price + rim * (price < 0)) * p if true is None else price * (p - put(true, p.dtype, None)).square()
-    return value.sum(2, dtype=sum_dtype(p.device))
+    if true is None:
+        values = [(price + rim * (price < 0)) * p]
+    else:
+        g = put(true, p.dtype, None)
+        values = [p, p * g, g, price * (p - g).square()]
+    return torch.stack([value.sum(2, dtype=sum_dtype(p.device)) for value in values], 1)
 
 
 class _Sums(Function):
@@ -72,14 +74,18 @@ class _Sums(Function):
     ) -> Tensor:
         if loops := _loops(logits, activation):
             return loops.priced_pass(logits, valid, activation == "softmax", price, true, rim)
-        sums = logits.new_zeros(logits.shape[:2], dtype=sum_dtype(logits.device))
-        for at, work in blocks(logits):
-            value, given = predicted(at.of(logits), part(valid, at), activation, work), at.of(price)
+        images, classes, _ = logits.shape
+        sums = logits.new_zeros(images, 1 if true is None else 4, classes, dtype=sum_dtype(logits.device))
+        for at, work in blocks(logits, arrays=3):
+            p, given = predicted(at.of(logits), part(valid, at), activation, work), at.of(price)
             if true is None:
-                value.mul_(_with_rim(given, rim, work[1]))
+                value = p.mul_(_with_rim(given, rim, work[1]))
             else:
-                value.sub_(put(at.of(true), value.dtype, work[1])).square_().mul_(given)
-            at.add(sums, value.sum(2))
+                g = put(at.of(true), p.dtype, work[1])
+                for k, overlap in enumerate((p, torch.mul(p, g, out=work[2]), g)):
+                    at.add(sums[:, k], overlap.sum(2))
+                value = p.sub_(g).square_().mul_(given)
+            at.add(sums[:, -1], value.sum(2))
         return sums
 
     @staticmethod
@@ -97,14 +103,16 @@ class _Sums(Function):
             joint = ctx.activation == "softmax"
             return loops.priced_gradient(logits, valid, joint, price, true, ctx.rim, of_sums), *nothing
         gradient = empty_like(logits)
-        for at, work in blocks(logits):
+        for at, work in blocks(logits, arrays=3):
             here, given = part(valid, at), at.of(price)
             p = predicted(at.of(logits), here, ctx.activation, work)
+            *of_overlap, of_value = at.each(of_sums).to(p.dtype).unsqueeze(-1).unbind(1)
             if true is None:
-                slope = _with_rim(given, ctx.rim, work[1])
+                slope = _with_rim(given, ctx.rim, work[1]).mul_(of_value)
             else:
-                slope = put(at.of(true), p.dtype, work[1]).sub_(p).mul_(given).mul_(-2)
-            slope.mul_(at.each(of_sums).to(slope.dtype).unsqueeze(-1))
+                slope, (of_p, of_right, _) = put(at.of(true), p.dtype, work[1]), of_overlap
+                error = torch.sub(p, slope, out=work[2]).mul_(given).mul_(2 * of_value)
+                slope.mul_(of_right).add_(of_p).add_(error)
             chain(at.of(gradient), slope, p, here, ctx.activation)
         return gradient, *nothing
 
