@@ -22,6 +22,7 @@ from torch import Tensor
 from segloss.core.blocks import SIZE
 from segloss.core.compiled import compiled, loops_for
 from segloss.core.function import Function
+from segloss.core.threads import in_threads
 
 Map = Shaped[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"] | None
@@ -65,10 +66,14 @@ def hard_skeleton(masks: Tensor) -> Tensor:
     from scipy.ndimage import find_objects
 
     lines = torch.zeros(masks.shape, dtype=torch.bool)
-    for mask, line in zip(masks.cpu().flatten(0, 1).numpy(), lines.flatten(0, 1).numpy(), strict=True):
-        for box in find_objects(mask.view(np.uint8)):
+    given, found = (maps.flatten(0, 1).numpy() for maps in (masks.cpu(), lines))
+
+    def thin(part: int, _: int) -> None:
+        for box in find_objects(given[part].view(np.uint8)):
             around = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in box)
-            line[around] = skeletonize(mask[around]) > 0
+            found[part][around] = skeletonize(given[part][around]) > 0
+
+    in_threads(torch.get_num_threads(), len(given), thin)
     return lines.to(masks.device)
 
 
