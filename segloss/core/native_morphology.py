@@ -58,14 +58,14 @@ def _least_where(out, a, b, here, top):
 
 @loop
 def _lowered(out, x, top, low):
-    """What is not valid, which no dilation takes then."""
+    """Values, of which those that are not valid become so low that no dilation takes them."""
     for i in range(len(out)):
         out[i] = where(x[i] == top, low, x[i])
 
 
 @loop
 def _interior(plane, row):
-    """From where to where the voxels of a plane lie, and how many of them are taken at a time."""
+    """From where to where a plane has voxels, and how many of them are taken at a time: a row at least."""
     return row + 1, len(plane) - row - 1, max(TILE, row)
 
 
