@@ -80,10 +80,8 @@ from segloss.core.masks import soft_masks as soft_masks
 from segloss.core.masks import true_mask as true_mask
 from segloss.core.morphology import dilation as dilation
 from segloss.core.morphology import erosion as erosion
-from segloss.core.morphology import hard_skeleton as hard_skeleton
 from segloss.core.morphology import opening as opening
 from segloss.core.morphology import soft_skeleton as soft_skeleton
-from segloss.core.morphology import thinned as thinned
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
@@ -113,6 +111,8 @@ from segloss.core.reduce import ratio as ratio
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.sums import voxel_sums as voxel_sums
+from segloss.core.thinning import hard_skeleton as hard_skeleton
+from segloss.core.thinning import thinned as thinned
 from segloss.core.truth import CROSS_ENTROPY as CROSS_ENTROPY
 from segloss.core.truth import SQUARES as SQUARES
 from segloss.core.truth import OfError as OfError
