@@ -228,6 +228,8 @@ def test_hard_skeletons_are_those_of_the_whole_image(shape, seed):
         first = generator.integers(0, np.array(shape) - 1)
         box = tuple(slice(at, at + n) for at, n in zip(first, generator.integers(1, shape), strict=True))
         mask[box] = generator.random(mask[box].shape) < 0.9
+    masks[0, 1], masks[1, 0] = False, False
+    masks[0, 1, 0] = masks[1, 0, -1] = generator.random(shape[1:]) < 0.9  # one voxel thick, at an edge
     found = hard_skeleton(torch.from_numpy(masks)).numpy()
     for mask, line in zip(masks.reshape(-1, *shape), found.reshape(-1, *shape), strict=True):
         np.testing.assert_array_equal(line, skeletonize(mask) > 0 if mask.any() else mask)

@@ -76,7 +76,7 @@ def hausdorff_dt_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
     how = {"side": side, "background": include_background, "power": alpha}
-    errors = errors_by_distance(x, distance, spacing, one_sided=one_sided, **how)[:, 3]
+    *_, errors = errors_by_distance(x, distance, spacing, one_sided=one_sided, **how).unbind(1)
     return reduce(ratio(errors, count(x), empty=0.0))
 
 

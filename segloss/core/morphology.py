@@ -1,8 +1,9 @@
 """Soft morphology: erosion, dilation, opening and skeleton of values.
 
 A window reaches neither beyond the image nor to voxels that are not valid; values there are left undefined. Extremes
-come from shifted slices, one axis at a time, and soft skeletons on the CPU from loops. Their gradient is that of
-pooling, also among equal values: the first voxel of a window has it, and axes that tie in an erosion share it.
+come from shifted slices, one axis at a time, and soft skeletons on the CPU from the loops of `native_morphology`.
+Their gradient is that of pooling, also among equal values: the first voxel of a window has it, and axes that tie in an
+erosion share it.
 """
 
 import math
@@ -155,7 +156,7 @@ class _RemainderInLoops(Function):
         if torch.is_grad_enabled():
             again = _Remainder(ctx.iterations).plain(y, valid)
             return *torch.autograd.grad(again, y, price, create_graph=True), None, None
-        return _loops().remainder_slope(y, valid, ctx.iterations, value, price.contiguous()), None, None
+        return _loops().remainder_slope(y, valid, ctx.iterations, value, price), None, None
 
 
 def _loops() -> Any:

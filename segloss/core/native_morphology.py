@@ -269,15 +269,15 @@ def remainder(y: Tensor, valid: Tensor | None, iterations: int) -> Tensor:
     """What no opening of a map (B, C, *S) takes away, nor of its erosions."""
     grid, found = _Grid(y), empty(y.shape, y.dtype)
 
-    def run(each: Callable[..., None], maps: Maps) -> None:
+    def find(call: Callable[..., None], maps: Maps) -> None:
         e = grid.of(y, maps, valid)
         rest, further = np.ones_like(e), e.copy()
         for _ in range(iterations + 1):
-            each(open_planes, e, further, rest, grid.row, grid.low)
+            call(open_planes, e, further, rest, grid.row, grid.low)
             e, further = further, e
         grid.give(rest, found, maps)
 
-    grid.run(run)
+    grid.run(find)
     return found
 
 
@@ -285,14 +285,14 @@ def remainder_slope(y: Tensor, valid: Tensor | None, iterations: int, value: Ten
     """Its derivative, times the price of each of its values; a few erosions are kept, those between found again."""
     grid, found, step = _Grid(y), empty(y.shape, y.dtype), math.isqrt(iterations) + 1
 
-    def run(each: Callable[..., None], maps: Maps) -> None:
+    def find(call: Callable[..., None], maps: Maps) -> None:
         kept, values, prices = [grid.of(y, maps, valid)], grid.of(value, maps), grid.of(of_value, maps)
         space = [kept[0].copy() for _ in range(step)]
 
         def erosions(number: int) -> list[np.ndarray]:
             eroded = kept[-1:]
             for room in space[:number]:
-                each(erode, eroded[-1], room, grid.row)
+                call(erode, eroded[-1], room, grid.row)
                 eroded.append(room)
             return eroded
 
@@ -301,13 +301,13 @@ def remainder_slope(y: Tensor, valid: Tensor | None, iterations: int, value: Ten
         slope, slope_before = np.zeros_like(prices), np.zeros_like(prices)
         for first in reversed(range(0, iterations + 1, step)):
             for e, further in reversed([*pairwise(erosions(min(step, iterations + 1 - first)))]):
-                each(open_planes_back, e, further, values, prices, slope, slope_before, grid.row, grid.low)
-                each(erode_back, e, slope, slope_before, grid.row, grid.deep)
+                call(open_planes_back, e, further, values, prices, slope, slope_before, grid.row, grid.low)
+                call(erode_back, e, slope, slope_before, grid.row, grid.deep)
                 slope, slope_before = slope_before, slope
             kept.pop()
         grid.give(slope, found, maps)
 
-    grid.run(run)
+    grid.run(find)
     return found
 
 
@@ -325,12 +325,12 @@ class _Grid:
         size = 1 if self.row else max(1, TILE // (self.n + 2))
         self.groups = [maps[i : i + size] for i in range(0, len(maps), size)]
 
-    def run(self, run: Callable[[Callable[..., None], Maps], None]) -> None:
-        """Run for each group of maps, by one thread with all of it, or by all with some planes each."""
+    def run(self, find: Callable[[Callable[..., None], Maps], None]) -> None:
+        """Find what is asked for each group of maps, by one thread with all of it, or by all with some planes each."""
         threads, first, one = torch.get_num_threads(), np.int64(0), np.int64(1)
 
         def alone(part: int, _: int) -> None:
-            run(lambda loop, *given: loop(first, one, *given), self.groups[part])
+            find(lambda loop, *given: loop(first, one, *given), self.groups[part])
 
         def together(loop: Callable[..., None], *given: Any) -> None:
             in_threads(threads, min(threads, self.planes), loop, *given)
@@ -339,7 +339,7 @@ class _Grid:
             in_threads(threads, len(self.groups), alone)
             return
         for maps in self.groups:
-            run(together, maps)
+            find(together, maps)
 
     def of(self, y: Tensor, maps: Maps, valid: Tensor | None = None) -> np.ndarray:
         """Some maps in their borders, which are what no erosion takes."""
