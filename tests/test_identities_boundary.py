@@ -100,14 +100,16 @@ def test_hausdorff_by_convolutions_by_brute_force(shape, spacing):
     logits, target = batch(shape)
     p, g, axes = probabilities(logits), one_hot(target, shape[1]).double(), len(shape) - 2
     extra, missed = 0, 0
-    for r in (1, 2.5):
-        at = torch.stack(torch.meshgrid(*[torch.arange(-2, 3)] * axes, indexing="ij"))
+    radii = [1, 2.5, 9]  # the last spans most of these images
+    for r in radii:
+        reach = int(r)
+        at = torch.stack(torch.meshgrid(*[torch.arange(-reach, reach + 1)] * axes, indexing="ij"))
         ball = (at.square().sum(0) <= r**2).double()
         ball = (ball / ball.sum()).expand(shape[1], 1, *ball.shape)
         convolve = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
         # Beyond the image is background: the complement of a mask is 1 there.
         of = {
-            name: convolve(F.pad(m, [2] * (2 * axes), value=value), ball, groups=shape[1])
+            name: convolve(F.pad(m, [reach] * (2 * axes), value=value), ball, groups=shape[1])
             for name, m, value in (
                 ("g", g, 0),
                 ("not g", 1 - g, 1),
@@ -119,7 +121,7 @@ def test_hausdorff_by_convolutions_by_brute_force(shape, spacing):
         extra = extra + r**2 * (above["not g"] + above["p"])
         missed = missed + r**2 * (above["g"] + above["not p"])
     expected = ((p - g) ** 2 * (extra * p + missed * g)).mean()
-    same(segloss.hausdorff_convolution_loss(logits, target, radii=[1, 2.5]), expected, logits)
+    same(segloss.hausdorff_convolution_loss(logits, target, radii=radii), expected, logits)
 
 
 def test_boundary_loss_is_least_for_the_truth_and_linear_in_the_probabilities():

@@ -1,10 +1,10 @@
 """The Hausdorff distance by convolutions: errors priced by the disks that fit between the contours."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core import (
@@ -17,15 +17,20 @@ from segloss.core import (
     Value,
     class_reducer,
     count,
+    per_map,
     positive,
+    predicted,
     predicted_mask,
     prepare,
     ratio,
-    soft_masks,
     spatial_sum,
+    true_mask,
 )
 
 Map = Float[Tensor, "B C *S"]
+Hard = Bool[Tensor, "B C *S"]
+Prices = Float[Tensor, "B C 2 *S"]
+"""Of what is predicted too much, and too little."""
 
 
 def hausdorff_convolution_loss(
@@ -76,28 +81,53 @@ def hausdorff_convolution_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    p, g = soft_masks(x)
-    extra, missed = _prices(x.spatial(g), x.spatial(predicted_mask(x).to(p.dtype)), radii, alpha)
-    loss = (p - g).square() * (extra.flatten(2) * p + missed.flatten(2) * g)
-    return reduce(ratio(spatial_sum(loss), count(x), empty=0.0))
+    p = x.spatial(predicted(x.logits, x.valid, x.activation))
+    g, yes = x.spatial(true_mask(x)), x.spatial(predicted_mask(x))
+    balls = _Balls(p, radii)
+
+    def prices(g: Hard, yes: Hard) -> Prices:
+        of_radii = zip(radii, balls.means(g), balls.means(yes), strict=True)
+        return sum(r**alpha * _price(in_g, in_p) for r, in_g, in_p in of_radii)  # pyright: ignore[reportReturnType]
+
+    def errors(p: Map, g: Hard, prices: Prices) -> Float[Tensor, "B C"]:
+        (extra, missed), g = prices.unbind(2), g.to(p.dtype)
+        return spatial_sum((p - g).square() * (extra * p + missed * g))
+
+    loss = per_map(errors, p, g, per_map(prices, g, yes))
+    return reduce(ratio(loss, count(x), empty=0.0))
 
 
-def _prices(g: Map, predicted: Map, radii: Sequence[float], alpha: float) -> tuple[Map, Map]:
-    """Prices of what is predicted too much and too little: the mean over a ball of a complement is one minus that."""
-    extra, missed = torch.zeros_like(g), torch.zeros_like(g)
-    for r in radii:
-        in_g, in_p = (_mean_over_ball(m, r) for m in (g, predicted))
-        extra += r**alpha * ((0.5 - in_g).clamp(min=0) + (in_p - 0.5).clamp(min=0))
-        missed += r**alpha * ((in_g - 0.5).clamp(min=0) + (0.5 - in_p).clamp(min=0))
-    return extra, missed
+def _price(in_g: Map, in_p: Map) -> Prices:
+    """The means over a ball of the complements are one minus those of the masks."""
+    extra = (0.5 - in_g).clamp(min=0) + (in_p - 0.5).clamp(min=0)
+    missed = (in_g - 0.5).clamp(min=0) + (0.5 - in_p).clamp(min=0)
+    return torch.stack((extra, missed), 2)
 
 
-def _mean_over_ball(m: Map, r: float) -> Map:
-    """The mean of a mask over the ball around each voxel, zero beyond the image, by Fourier transform."""
-    axes, reach = tuple(range(2, m.ndim)), int(r)
-    at = torch.arange(-reach, reach + 1, device=m.device, dtype=m.dtype)
-    ball = (torch.stack(torch.meshgrid(*[at] * len(axes), indexing="ij")).square().sum(0) <= r**2).to(m.dtype)
-    sizes = [n + 2 * reach for n in m.shape[2:]]
-    product = torch.fft.rfftn(m, sizes, axes) * torch.fft.rfftn(ball, sizes)
-    found = torch.fft.irfftn(product, sizes, axes)[(..., *(slice(reach, reach + n) for n in m.shape[2:]))]
-    return (found / ball.sum()).clamp(0, 1)
+class _Balls:
+    """Means of masks over the balls around each voxel, by Fourier transform; beyond the image is nothing."""
+
+    def __init__(self, like: Map, radii: Sequence[float]) -> None:
+        reach, self.dtype = int(max(radii)), like.dtype
+        self.sizes = [_fast(max(n, reach + 1) + reach) for n in like.shape[2:]]
+        steps = [torch.arange(n, device=like.device) for n in self.sizes]
+        squares = [torch.minimum(at, n - at).square() for at, n in zip(steps, self.sizes, strict=True)]
+        away = torch.stack(torch.meshgrid(*squares, indexing="ij")).sum(0)
+        balls = [(away <= r**2).to(like.dtype) for r in radii]
+        self.spectra = [(torch.fft.rfftn(ball).real, ball.sum()) for ball in balls]
+
+    def means(self, m: Hard) -> Iterator[Map]:
+        """Those of each radius; the numbers of voxels in a ball are whole."""
+        axes, inside = tuple(range(2, m.ndim)), (..., *(slice(n) for n in m.shape[2:]))
+        spectrum = torch.fft.rfftn(m.to(self.dtype), self.sizes, axes)
+        for ball, volume in self.spectra:
+            yield torch.fft.irfftn(spectrum * ball, self.sizes, axes)[inside].round() / volume
+
+
+def _fast(size: int) -> int:
+    """The next size that is made up of small primes; `torch.compile` does not see through that of SciPy."""
+    rest = size
+    for prime in (2, 3, 5, 7):
+        while rest % prime == 0:
+            rest //= prime
+    return size if rest == 1 else _fast(size + 1)

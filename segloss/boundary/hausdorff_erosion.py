@@ -15,15 +15,18 @@ from segloss.core import (
     Value,
     class_reducer,
     count,
+    per_map,
     positive,
+    predicted,
     prepare,
     ratio,
     recomputed,
-    soft_masks,
     spatial_sum,
+    true_mask,
 )
 
 Map = Float[Tensor, "B C *S"]
+Valid = Bool[Tensor, "B 1 *S"] | None
 
 
 def hausdorff_erosion_loss(
@@ -75,19 +78,22 @@ def hausdorff_erosion_loss(
     reduce = class_reducer(x, include_background, weight, reduction)
     valid = None if x.valid is None else x.spatial(x.valid)
 
-    def step(e: Map) -> Map:
-        eroded = _eroded(e, valid)
-        return _stretched(eroded, valid) if normalise else eroded
+    def survived(p: Map, g: Bool[Tensor, "B C *S"], valid: Valid) -> Float[Tensor, "B C"]:
+        def step(e: Map) -> Map:
+            eroded = _eroded(e, valid)
+            return _stretched(eroded, valid) if normalise else eroded
 
-    p, g = (x.spatial(y) for y in soft_masks(x))
-    e, costs = (p - g).square(), []
-    for k in range(1, erosions + 1):
-        e = recomputed(step, e)
-        costs.append(k**alpha * spatial_sum(e))
-    return reduce(ratio(torch.stack(costs).sum(0), count(x), empty=0.0))
+        e, costs = (p - g.to(p.dtype)).square(), []
+        for k in range(1, erosions + 1):
+            e = recomputed(step, e)
+            costs.append(k**alpha * spatial_sum(e))
+        return torch.stack(costs).sum(0)
+
+    p, g = x.spatial(predicted(x.logits, x.valid, x.activation)), x.spatial(true_mask(x))
+    return reduce(ratio(per_map(survived, p, g, valid), count(x), empty=0.0))
 
 
-def _eroded(e: Map, valid: Bool[Tensor, "B 1 *S"] | None) -> Map:
+def _eroded(e: Map, valid: Valid) -> Map:
     """The mean over a cross, and what of it is above a half."""
     axes = range(2, e.ndim)
     padded = F.pad(e, [1, 1] * len(axes))
@@ -100,7 +106,7 @@ def _eroded(e: Map, valid: Bool[Tensor, "B 1 *S"] | None) -> Map:
     return above if valid is None else above.masked_fill(~valid, 0)
 
 
-def _stretched(e: Map, valid: Bool[Tensor, "B 1 *S"] | None) -> Map:
+def _stretched(e: Map, valid: Valid) -> Map:
     """From 0 to 1, image by image and class by class; as it is where all voxels that count are the same."""
     axes = tuple(range(2, e.ndim))
     low = (e if valid is None else e.masked_fill(~valid, torch.inf)).amin(axes, keepdim=True)
