@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from segloss.core.truth import OfError
@@ -28,8 +29,8 @@ inline = njit(inline="always")
 scalar = njit(cache=True, forceinline=True, error_model="numpy", fastmath={"nsz", "contract"})
 """Compiles a function of numbers, whose operations keep their order."""
 
-TILE, VALUES = 512, 2**14
-"""Voxels at a time, and values of theirs, as many as stay in a near cache."""
+TILE = 512
+"""Voxels at a time of a channel, as many as stay in a near cache."""
 PART = 2**17
 """Values of a part that threads share, at least."""
 FEW = 8
@@ -66,6 +67,46 @@ bits_of = _bits(types.int32, types.float32, ir.IntType(32))
 def where(_: Any, condition: Any, x: Any, y: Any) -> Any:
     """x or y, of one type, without a branch."""
     return x(types.boolean, x, x), lambda _, builder, __, args: builder.select(*args)
+
+
+def _fetch(to_write: bool) -> Any:
+    """Has the processor bring a voxel of a class near, while it computes with others."""
+
+    @intrinsic
+    def fetch(context: Any, x: Any, image: Any, c: Any, i: Any) -> Any:
+        def ask(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind, number = signature.args[0], ir.IntType(32)
+            array = context.make_array(kind)(context, builder, args[0])
+            at = cgutils.get_item_pointer(context, builder, kind, array, args[1:])
+            place = ir.IntType(8).as_pointer()
+            of = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, of, "llvm.prefetch.p0")
+            builder.call(function, [builder.bitcast(at, place), *map(number, (int(to_write), 3, 1))])
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp, types.intp, types.intp), ask
+
+    return fetch
+
+
+_fetch_to_read, _fetch_to_write = _fetch(to_write=False), _fetch(to_write=True)
+LINE = 16
+"""Values that come together."""
+
+
+@scalar
+def fetch_ahead(x, image, c, first, n):
+    """Have the voxels come near that follow some of a class."""
+    for i in range(first + n, min(first + 2 * n, x.shape[2]), LINE):
+        _fetch_to_read(x, image, c, i)
+
+
+@scalar
+def fetch_next(x, image, c, first, n):
+    """Have some voxels of the class after the next come near, which are to be written."""
+    if c + 2 < x.shape[1]:
+        for i in range(first, first + n, LINE):
+            _fetch_to_write(x, image, c + 2, i)
 
 
 @scalar
@@ -225,6 +266,12 @@ def slopes_of_errors(out, e, of, number, n):
         out[:] = ZERO
 
 
+@scalar
+def tile_of(classes):
+    """The number of voxels at a time of all classes."""
+    return min(256, max(64, 2**15 // classes // LINE * LINE))
+
+
 @inline
 def voxels_of(given, image, first, last):
     """Some voxels of an image, of what may not be there."""
@@ -249,6 +296,7 @@ def take_logits(p, logits, image, first, n, valid, scale):
     """Some voxels of an image, times a factor, 0 where ignored."""
     here = voxels_of(valid, image, first, first + n)
     for c in range(len(p)):
+        fetch_ahead(logits, image, c, first, n)
         x, row = logits[image, c, first : first + n], p[c]
         if len(valid):
             for i in range(n):
@@ -263,6 +311,7 @@ def exponentials(p, logits, image, first, n, valid, scale):
     """Those of some voxels of an image, times a factor, 1 where ignored; give whether all are near enough to 0."""
     most, here = i32(0), voxels_of(valid, image, first, first + n)
     for c in range(len(p)):
+        fetch_ahead(logits, image, c, first, n)
         x, row = logits[image, c, first : first + n], p[c]
         if len(valid):
             for i in range(n):

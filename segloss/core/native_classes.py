@@ -7,14 +7,13 @@ import numpy as np
 from segloss.core.native import (
     FEW,
     ONE,
-    TILE,
     TINY,
-    VALUES,
     ZERO,
     add_by_class,
     exp,
     exponentials,
     f32,
+    fetch_next,
     i32,
     log,
     log1p_of_any,
@@ -29,6 +28,7 @@ from segloss.core.native import (
     slopes_read_ce,
     take_logits,
     take_true,
+    tile_of,
     voxels_of,
     where,
 )
@@ -106,7 +106,7 @@ def class_pass(
     """
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
     room = np.empty((6, tile), f32)
     keep, top, score, total, q, ce = room[0], room[1], room[2], room[3], room[4], room[5]
@@ -182,7 +182,7 @@ def class_gradient(
     """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
     room = np.empty((11, tile), f32)
     keep, top, r, fall, total, q = room[0], room[1], room[2], room[3], room[4], room[5]
@@ -265,6 +265,7 @@ def class_gradient(
             for i in range(n):
                 r[i] += fall[i] + s[i] * (ONE - q[i])
             for c in range(classes):
+                fetch_next(gradient, image, c, first, n)
                 row, out, of_c = p[c], gradient[image, c, first : first + n], slopes[c]
                 of_p = price[image, 0, c] if price.size else ZERO
                 of_p2, of_w = (price[image, 2, c], price[image, 4, c]) if price.size and squares else (ZERO, ZERO)

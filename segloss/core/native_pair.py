@@ -18,6 +18,8 @@ from segloss.core.native import (
     ZERO,
     exp,
     f32,
+    fetch_ahead,
+    fetch_next,
     log1p,
     loop,
     loss_slopes,
@@ -159,6 +161,9 @@ def pair_pass(
             n, here = last - first, voxels_of(valid, image, first, last)
             _take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
+                fetch_ahead(logits, image, 1 if joint else k, first, n)
+                if joint:
+                    fetch_ahead(logits, image, 0, first, n)
                 yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
                 x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
                 label, with_ce = given[k % len(given)], losses.size + log_p.size > 0
@@ -177,6 +182,7 @@ def pair_pass(
                     of[1, 0] += wrong - missed
                     of[1, 1] += missed
                 if errors.size:
+                    fetch_next(errors, image, k, first, n)
                     out = errors[image, 1 if joint else k, first:last]
                     for i in range(n):
                         out[i] = keep[i] * (ONE - TWO * g[i]) * q[i]
@@ -231,8 +237,12 @@ def pair_gradient(
             for k in range(1 if joint else channels):
                 out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
                 if are_errors:
+                    fetch_ahead(gradient, image, 1 if joint else k, first, n)
                     _look_at_errors(out, keep, g, q, ce, with_ce)
                 else:
+                    fetch_ahead(logits, image, 1 if joint else k, first, n)
+                    if joint:
+                        fetch_ahead(logits, image, 0, first, n)
                     yes, margins = 1 if joint or len(given) > 1 or channels == 1 else k, lowered[k]
                     x, other = logits[image, 1 if joint else k, first:last], logits[image, 0, first:last]
                     label = given[k % len(given)]

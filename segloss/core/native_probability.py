@@ -17,14 +17,16 @@ from segloss.core.native import (
     PART,
     TILE,
     TWO,
-    VALUES,
     ZERO,
     exp,
     exponentials,
     f32,
+    fetch_ahead,
+    fetch_next,
     loop,
     lower,
     take_logits,
+    tile_of,
     voxels_of,
     where,
 )
@@ -68,7 +70,7 @@ def _softmax(part, parts, logits, valid, found):
     """The probabilities of some voxels."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
@@ -78,6 +80,7 @@ def _softmax(part, parts, logits, valid, found):
             for i in range(n):
                 share[i] = ONE / share[i]
             for c in range(classes):
+                fetch_next(found, image, c, first, n)
                 row, out = p[c], found[image, c, first : first + n]
                 for i in range(n):
                     out[i] = row[i] * share[i]
@@ -88,7 +91,7 @@ def _masks(part, parts, logits, valid, joint, found):
     """Where a class has more than all others together, or where classes are not `joint`, more than a half."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
@@ -128,7 +131,7 @@ def _softmax_gradient(part, parts, logits, valid, price, gradient):
     """Turn the slopes of some voxels by p, times the price of their class, into the gradient: p (s - s·p)."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
@@ -139,6 +142,7 @@ def _softmax_gradient(part, parts, logits, valid, price, gradient):
                 share[i] = ONE / share[i]
             fall[:] = ZERO
             for c in range(classes):
+                fetch_ahead(gradient, image, c, first, n)
                 row, s, of_c = p[c], gradient[image, c, first : first + n], price[image, c]
                 for i in range(n):
                     fall[i] += of_c * s[i] * row[i]
@@ -157,7 +161,7 @@ def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
     """What some voxels add to the sums of `priced`."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
@@ -167,6 +171,7 @@ def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
             for i in range(n):
                 share[i] = ONE / share[i]
             for c in range(classes):
+                fetch_ahead(price, image, c, first, n)
                 row, of, total = p[c], price[image, c, first : first + n], ZERO
                 if len(true):
                     g, of_p, right, number = true[image, c, first : first + n], ZERO, ZERO, ZERO
@@ -190,7 +195,7 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
     """The gradient at some voxels, of these sums times their own price."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
     top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
@@ -201,6 +206,7 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
                 share[i] = ONE / share[i]
             fall[:] = ZERO
             for c in range(classes):
+                fetch_ahead(price, image, c, first, n)
                 row, of, s, of_c = p[c], price[image, c, first : first + n], slope[c], of_sums[image, -1, c]
                 for i in range(n):
                     row[i] *= share[i]
@@ -214,6 +220,7 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sum
                 for i in range(n):
                     fall[i] += s[i] * row[i]
             for c in range(classes):
+                fetch_next(gradient, image, c, first, n)
                 row, s, out = p[c], slope[c], gradient[image, c, first : first + n]
                 if joint:
                     for i in range(n):

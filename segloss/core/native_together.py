@@ -7,14 +7,13 @@ import numpy as np
 from segloss.core.native import (
     INFINITE,
     ONE,
-    TILE,
     TINY,
-    VALUES,
     ZERO,
     add_by_class,
     exp,
     exponentials,
     f32,
+    fetch_next,
     log,
     log1p_of_any,
     look_at_labels,
@@ -26,6 +25,7 @@ from segloss.core.native import (
     of_true,
     slopes_of_errors,
     take_logits,
+    tile_of,
     voxels_of,
     where,
 )
@@ -93,7 +93,7 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
     """What some voxels add to the sums: of wrong p, missed p, and true, and of terms."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     with_ce = log_p.size + losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     room = np.empty((7, tile), f32)
@@ -151,7 +151,7 @@ def together_gradient(
     """The gradient p (s - s·p) + (share - p) r, by the slope s by p and r by the logarithm of what is true."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = min(TILE, max(64, VALUES // classes // 16 * 16))
+    tile = tile_of(classes)
     with_ce = rise.size + of_losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     s, merged = np.empty((classes, tile), f32), np.empty((len(powers), classes), f32)
@@ -200,6 +200,7 @@ def together_gradient(
                 for i in range(n):
                     fall[i] += slope[i] * row[i]
             for c in range(classes):
+                fetch_next(gradient, image, c, first, n)
                 row, slope, k, out = p[c], s[c], of[c], gradient[image, c, first : first + n]
                 for i in range(n):
                     out[i] = -r[i] * row[i]
