@@ -31,6 +31,8 @@ scalar = njit(cache=True, forceinline=True, error_model="numpy", fastmath={"nsz"
 
 TILE = 512
 """Voxels at a time of a channel, as many as stay in a near cache."""
+LINE = 16
+"""Values that come from memory together."""
 PART = 2**17
 """Values of a part that threads share, at least."""
 FEW = 8
@@ -70,7 +72,7 @@ def where(_: Any, condition: Any, x: Any, y: Any) -> Any:
 
 
 def _fetch(to_write: bool) -> Any:
-    """Has the processor bring a voxel of a class near, while it computes with others."""
+    """Tells the processor that a voxel of a class is read or written soon, which it then fetches while it computes."""
 
     @intrinsic
     def fetch(context: Any, x: Any, image: Any, c: Any, i: Any) -> Any:
@@ -90,20 +92,18 @@ def _fetch(to_write: bool) -> Any:
 
 
 _fetch_to_read, _fetch_to_write = _fetch(to_write=False), _fetch(to_write=True)
-LINE = 16
-"""Values that come together."""
 
 
 @scalar
 def fetch_ahead(x, image, c, first, n):
-    """Have the voxels come near that follow some of a class."""
+    """Fetch the voxels of a class that follow some."""
     for i in range(first + n, min(first + 2 * n, x.shape[2]), LINE):
         _fetch_to_read(x, image, c, i)
 
 
 @scalar
 def fetch_next(x, image, c, first, n):
-    """Have some voxels of the class after the next come near, which are to be written."""
+    """Fetch some voxels of the class after the next, which are to be written."""
     if c + 2 < x.shape[1]:
         for i in range(first, first + n, LINE):
             _fetch_to_write(x, image, c + 2, i)
@@ -268,7 +268,7 @@ def slopes_of_errors(out, e, of, number, n):
 
 @scalar
 def tile_of(classes):
-    """The number of voxels at a time of all classes."""
+    """Voxels at a time of all classes."""
     return min(256, max(64, 2**15 // classes // LINE * LINE))
 
 
