@@ -126,8 +126,13 @@ class _Balls:
 
 def _fast(size: int) -> int:
     """The next size that is made up of small primes; `torch.compile` does not see through that of SciPy."""
-    rest = size
+    while not _is_of_small_primes(size):
+        size += 1
+    return size
+
+
+def _is_of_small_primes(number: int) -> bool:
     for prime in (2, 3, 5, 7):
-        while rest % prime == 0:
-            rest //= prime
-    return size if rest == 1 else _fast(size + 1)
+        while number % prime == 0:
+            number //= prime
+    return number == 1

@@ -15,6 +15,10 @@ def in_threads(threads: int, parts: int, run: Callable[..., Any], *given: Any) -
     The threads are those of torch: one that has nothing to do waits at full speed for a while, and would slow one of
     ours that shares its core.
     """
+    if min(threads, parts) <= 1:
+        for part in range(parts):
+            run(part, parts, *given)
+        return
     todo, failed = deque(range(parts)), list[BaseException]()
 
     def work(_: Any = None) -> None:
@@ -29,7 +33,7 @@ def in_threads(threads: int, parts: int, run: Callable[..., Any], *given: Any) -
             failed.append(error)
 
     threads = min(threads, parts)
-    start = None if threads == 1 else _starts_team(os.getpid())
+    start = _starts_team(os.getpid())
     if start is not None:
         start(_WORK(work), None, threads, 0)
     else:
