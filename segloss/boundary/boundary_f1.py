@@ -1,7 +1,6 @@
 """Boundary F1 as a loss, on soft boundaries found by dilation."""
 
-import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core import (
@@ -15,16 +14,12 @@ from segloss.core import (
     class_reducer,
     dilation,
     not_negative,
-    per_map,
-    predicted,
     prepare,
     soft_masks,
     spatial_sum,
-    true_mask,
 )
 
-Map = Shaped[Tensor, "B C *S"]
-Valid = Bool[Tensor, "B 1 *S"] | None
+Map = Float[Tensor, "B C *S"]
 
 
 def boundary_f1_loss(
@@ -80,22 +75,15 @@ def boundary_f1_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask)
     reduce = class_reducer(x, include_background, weight, reduction)
 
-    p, valid = x.spatial(predicted(x.logits, x.valid, x.activation)), None if x.valid is None else x.spatial(x.valid)
-    g = x.spatial(soft_masks(x)[1] if x.labels.is_floating_point() else true_mask(x).to(torch.uint8))
-    b_g = _rim(g, boundary_width, valid)
-    near_g = dilation(b_g, width=tolerance_width)
-
-    def sums(p: Map, b_g: Map, near_g: Map, valid: Valid) -> Float[Tensor, "B C 3"]:
-        b_p = _rim(p, boundary_width, valid)
-        maps = b_p, b_p * near_g, b_g * dilation(b_p, width=tolerance_width)
-        return torch.stack([spatial_sum(y) for y in maps], 2)
-
-    found, precise, recalled = per_map(sums, p, b_g, near_g, valid).unbind(2)
-    precision, recall = precise / (found + smooth), recalled / (spatial_sum(b_g) + smooth)
+    p, g = (x.spatial(y) for y in soft_masks(x))
+    valid = None if x.valid is None else x.spatial(x.valid)
+    b_p, b_g = (_rim(y, boundary_width, valid) for y in (p, g))
+    precision = spatial_sum(b_p * dilation(b_g, width=tolerance_width)) / (spatial_sum(b_p) + smooth)
+    recall = spatial_sum(b_g * dilation(b_p, width=tolerance_width)) / (spatial_sum(b_g) + smooth)
     return reduce(1 - 2 * precision * recall / (precision + recall + smooth))
 
 
-def _rim(y: Map, width: int, valid: Valid) -> Map:
+def _rim(y: Map, width: int, valid: Tensor | None) -> Map:
     """The inner boundary of a soft mask; what is ignored is no part of any window."""
     outside = 1 - y
     rim = dilation(outside, valid, width=width) - outside
