@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from segloss.core.native_fetch import LINE, fetch_ahead
 from segloss.core.truth import OfError
 
 loop = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"})
@@ -31,8 +31,6 @@ scalar = njit(cache=True, forceinline=True, error_model="numpy", fastmath={"nsz"
 
 TILE = 512
 """Voxels at a time of a channel, as many as stay in a near cache."""
-LINE = 16
-"""Values that come from memory together."""
 PART = 2**17
 """Values of a part that threads share, at least."""
 FEW = 8
@@ -69,44 +67,6 @@ bits_of = _bits(types.int32, types.float32, ir.IntType(32))
 def where(_: Any, condition: Any, x: Any, y: Any) -> Any:
     """x or y, of one type, without a branch."""
     return x(types.boolean, x, x), lambda _, builder, __, args: builder.select(*args)
-
-
-def _fetch(to_write: bool) -> Any:
-    """Tells the processor that a voxel of a class is read or written soon, which it then fetches while it computes."""
-
-    @intrinsic
-    def fetch(context: Any, x: Any, image: Any, c: Any, i: Any) -> Any:
-        def ask(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind, number = signature.args[0], ir.IntType(32)
-            array = context.make_array(kind)(context, builder, args[0])
-            at = cgutils.get_item_pointer(context, builder, kind, array, args[1:])
-            place = ir.IntType(8).as_pointer()
-            of = ir.FunctionType(ir.VoidType(), [place, number, number, number])
-            function = cgutils.get_or_insert_function(builder.module, of, "llvm.prefetch.p0")
-            builder.call(function, [builder.bitcast(at, place), *map(number, (int(to_write), 3, 1))])
-            return context.get_dummy_value()
-
-        return types.void(x, types.intp, types.intp, types.intp), ask
-
-    return fetch
-
-
-_fetch_to_read, _fetch_to_write = _fetch(to_write=False), _fetch(to_write=True)
-
-
-@scalar
-def fetch_ahead(x, image, c, first, n):
-    """Fetch the voxels of a class that follow some."""
-    for i in range(first + n, min(first + 2 * n, x.shape[2]), LINE):
-        _fetch_to_read(x, image, c, i)
-
-
-@scalar
-def fetch_next(x, image, c, first, n):
-    """Fetch some voxels of the class after the next, which are to be written."""
-    if c + 2 < x.shape[1]:
-        for i in range(first, first + n, LINE):
-            _fetch_to_write(x, image, c + 2, i)
 
 
 @scalar

@@ -13,7 +13,6 @@ from segloss.core.native import (
     exp,
     exponentials,
     f32,
-    fetch_next,
     i32,
     log,
     log1p_of_any,
@@ -32,6 +31,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.native_fetch import fetch_next
 
 
 @loop

@@ -18,8 +18,6 @@ from segloss.core.native import (
     ZERO,
     exp,
     f32,
-    fetch_ahead,
-    fetch_next,
     log1p,
     loop,
     loss_slopes,
@@ -30,6 +28,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.threads import in_threads
 
 ROW = TILE + 64

@@ -21,8 +21,6 @@ from segloss.core.native import (
     exp,
     exponentials,
     f32,
-    fetch_ahead,
-    fetch_next,
     loop,
     lower,
     take_logits,
@@ -30,6 +28,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
 

@@ -13,7 +13,6 @@ from segloss.core.native import (
     exp,
     exponentials,
     f32,
-    fetch_next,
     log,
     log1p_of_any,
     look_at_labels,
@@ -29,6 +28,7 @@ from segloss.core.native import (
     voxels_of,
     where,
 )
+from segloss.core.native_fetch import fetch_next
 
 
 @loop
