@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import segloss
+from segloss.core import eroded_errors
 from segloss.precompute import distance_map, signed_distance_map
 from tests.test_identities_supervision import same
 
@@ -93,6 +95,40 @@ def test_hausdorff_by_erosions_by_brute_force(shape, spacing):
             total = total + k**1.5 * e.mean()
     loss = segloss.hausdorff_erosion_loss(logits, target, alpha=1.5, erosions=4)
     same(loss, total / (shape[0] * shape[1]), logits)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 1500), (1, 2, 40, 70), (2, 1, 9, 20, 70), (3, 2, 1, 4, 4)], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("stretched", [False, True])
+@pytest.mark.parametrize("wrong", [0.7, 0.97, 1.0])
+def test_erosions_by_loops_are_those_step_by_step(shape, masked, stretched, wrong):
+    """Where all is wrong, erosions leave something of every voxel, and the least has a price, too."""
+    draw = partial(torch.rand, generator=torch.Generator().manual_seed(1))
+    g, valid = draw(shape) < 0.5, draw(shape[0], 1, *shape[2:]) < 0.95 if masked else None
+    p = torch.where(draw(shape) < wrong, 0.95 * ~g + 0.05 * draw(shape), draw(shape))
+    if valid is not None:
+        p, g = p * valid, g & valid
+    erosions_agree(p, g, valid, [1.0, 3.0, 0.5, 2.0], stretched)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 13), (1, 1, 6, 7), (2, 2, 3, 4, 5)], ids=str)
+def test_extremes_of_erosions_that_tie_share_their_price(shape):
+    """A mirrored map has each value twice, if its sums are exact."""
+    q = torch.randint(61, 64, shape, generator=torch.Generator().manual_seed(1)) / 64
+    erosions_agree((q + q.flip(-1)) / 2, torch.zeros(shape, dtype=torch.bool), None, [1.0], True)
+
+
+def erosions_agree(p, g, valid, prices, stretched):
+    """In single precision they are found by loops."""
+    found = []
+    for y in p, p.double():
+        leaf = y.detach().requires_grad_()
+        sums = eroded_errors(leaf, g, valid, prices, stretched=stretched)
+        price = torch.arange(1.0, 1 + sums.numel(), dtype=sums.dtype).view_as(sums)
+        slope = torch.autograd.grad((sums * price).sum(), leaf)[0].double()
+        found += [sums, slope if valid is None else slope * valid]
+    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=0)
+    torch.testing.assert_close(found[1], found[3], rtol=0, atol=1e-4 * found[3].abs().max().item())
 
 
 @pytest.mark.parametrize(("shape", "spacing"), SHAPES)

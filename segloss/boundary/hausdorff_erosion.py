@@ -1,9 +1,4 @@
-"""The Hausdorff distance by erosions: errors priced by how many erosions they survive."""
-
-import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor
+"""The Hausdorff distance by erosions: errors priced by how many erosions they erode_again."""
 
 from segloss.core import (
     Activation,
@@ -15,18 +10,13 @@ from segloss.core import (
     Value,
     class_reducer,
     count,
-    per_map,
+    eroded_errors,
     positive,
     predicted,
     prepare,
     ratio,
-    recomputed,
-    spatial_sum,
     true_mask,
 )
-
-Map = Float[Tensor, "B C *S"]
-Valid = Bool[Tensor, "B 1 *S"] | None
 
 
 def hausdorff_erosion_loss(
@@ -78,39 +68,6 @@ def hausdorff_erosion_loss(
     reduce = class_reducer(x, include_background, weight, reduction)
     valid = None if x.valid is None else x.spatial(x.valid)
 
-    def survived(p: Map, g: Bool[Tensor, "B C *S"], valid: Valid) -> Float[Tensor, "B C"]:
-        def step(e: Map) -> Map:
-            eroded = _eroded(e, valid)
-            return _stretched(eroded, valid) if normalise else eroded
-
-        e, costs = (p - g.to(p.dtype)).square(), []
-        for k in range(1, erosions + 1):
-            e = recomputed(step, e)
-            costs.append(k**alpha * spatial_sum(e))
-        return torch.stack(costs).sum(0)
-
     p, g = x.spatial(predicted(x.logits, x.valid, x.activation)), x.spatial(true_mask(x))
-    return reduce(ratio(per_map(survived, p, g, valid), count(x), empty=0.0))
-
-
-def _eroded(e: Map, valid: Valid) -> Map:
-    """The mean over a cross, and what of it is above a half."""
-    axes = range(2, e.ndim)
-    padded = F.pad(e, [1, 1] * len(axes))
-    middle = tuple(slice(1, -1) for _ in axes)
-    total = e
-    for axis in range(len(axes)):
-        for side in (slice(None, -2), slice(2, None)):
-            total = total + padded[(..., *middle[:axis], side, *middle[axis + 1 :])]
-    above = (total / (2 * len(axes) + 1) - 0.5).clamp(min=0)
-    return above if valid is None else above.masked_fill(~valid, 0)
-
-
-def _stretched(e: Map, valid: Valid) -> Map:
-    """From 0 to 1, image by image and class by class; as it is where all voxels that count are the same."""
-    axes = tuple(range(2, e.ndim))
-    low = (e if valid is None else e.masked_fill(~valid, torch.inf)).amin(axes, keepdim=True)
-    high = e.amax(axes, keepdim=True)
-    there = high > low
-    stretched = (e - torch.where(there, low, 0)) / torch.where(there, high - low, 1)
-    return stretched if valid is None else stretched.masked_fill(~valid, 0)
+    costs = eroded_errors(p, g, valid, [k**alpha for k in range(1, erosions + 1)], stretched=normalise)
+    return reduce(ratio(costs, count(x), empty=0.0))

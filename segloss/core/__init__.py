@@ -29,6 +29,7 @@ from segloss.core.distance import flat_distance as flat_distance
 from segloss.core.distance import mask_distance as mask_distance
 from segloss.core.distance import signed_distance as signed_distance
 from segloss.core.distance import signed_distance_map as signed_distance_map
+from segloss.core.eroded_errors import eroded_errors as eroded_errors
 from segloss.core.function import Function as Function
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import hardest_sum as hardest_sum

@@ -1,0 +1,98 @@
+"""What is left of the squared errors of each image and class, erosion after erosion."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from segloss.core.compiled import compiled, loops_for
+from segloss.core.function import Function
+from segloss.core.inputs import spatial_sum
+from segloss.core.per_map import per_map
+from segloss.core.recomputed import recomputed
+
+Map = Float[Tensor, "B C *S"]
+Mask = Bool[Tensor, "B C *S"]
+Valid = Bool[Tensor, "B 1 *S"] | None
+
+
+def eroded_errors(
+    p: Map, g: Mask, valid: Valid, prices: Sequence[float], *, stretched: bool = True
+) -> Float[Tensor, "B C"]:
+    """The sums over the voxels of (p - g)² eroded once, twice and so on, each times a price.
+
+    An erosion is what of the mean over a cross is above a half. If stretched, it goes from 0 to 1 before the next,
+    image by image and class by class, where it is not flat. Beyond the image, and where voxels do not count, there is
+    no error.
+    """
+    how = tuple(prices), stretched
+    if loops_for(p, "native_eroded"):
+        return _InLoops.apply(p, g, valid, *how)  # pyright: ignore[reportReturnType]
+    return per_map(partial(_plain, prices=how[0], stretched=stretched), p, g, valid)
+
+
+def _plain(p: Map, g: Mask, valid: Valid, prices: Sequence[float], stretched: bool) -> Float[Tensor, "B C"]:
+    """The same, step by step, for other devices and types, compilers and second derivatives."""
+
+    def step(e: Map) -> Map:
+        eroded = _eroded(e, valid)
+        return _stretched(eroded, valid) if stretched else eroded
+
+    e, costs = (p - g.to(p.dtype)).square(), []
+    for price in prices:
+        e = recomputed(step, e)
+        costs.append(price * spatial_sum(e))
+    return torch.stack(costs).sum(0)
+
+
+def _eroded(e: Map, valid: Valid) -> Map:
+    """The mean over a cross, and what of it is above a half."""
+    axes = range(2, e.ndim)
+    padded = F.pad(e, [1, 1] * len(axes))
+    middle = tuple(slice(1, -1) for _ in axes)
+    total = e
+    for axis in range(len(axes)):
+        for side in (slice(None, -2), slice(2, None)):
+            total = total + padded[(..., *middle[:axis], side, *middle[axis + 1 :])]
+    above = (total / (2 * len(axes) + 1) - 0.5).clamp(min=0)
+    return above if valid is None else above.masked_fill(~valid, 0)
+
+
+def _stretched(e: Map, valid: Valid) -> Map:
+    """From 0 to 1, image by image and class by class; as it is where all voxels that count are the same."""
+    axes = tuple(range(2, e.ndim))
+    low = (e if valid is None else e.masked_fill(~valid, torch.inf)).amin(axes, keepdim=True)
+    high = e.amax(axes, keepdim=True)
+    there = high > low
+    stretched = (e - torch.where(there, low, 0)) / torch.where(there, high - low, 1)
+    return stretched if valid is None else stretched.masked_fill(~valid, 0)
+
+
+class _InLoops(Function):
+    """On the CPU, by compiled loops."""
+
+    @staticmethod
+    def forward(p: Map, g: Mask, valid: Valid, prices: Sequence[float], stretched: bool) -> Tensor:
+        return _loops().eroded_errors(p, g, valid, prices, stretched)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        p, g, valid, ctx.prices, ctx.stretched = inputs
+        ctx.save_for_backward(p, g, valid)
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+        (price,), (p, g, valid), nothing = prices, ctx.saved_tensors, (None,) * 4
+        if torch.is_grad_enabled():
+            again = _plain(p, g, valid, ctx.prices, ctx.stretched)
+            return *torch.autograd.grad(again, p, price, create_graph=True), *nothing
+        slope = _loops().eroded_errors_slope(p, g, valid, ctx.prices, ctx.stretched)
+        return slope.mul_(price.to(slope.dtype)[(..., *[None] * (slope.ndim - 2))]), *nothing
+
+
+def _loops() -> Any:
+    return compiled("native_eroded")
