@@ -148,15 +148,24 @@ def test_softmax_wants_exclusive_classes():
         segloss.region_mutual_information_loss(logits, target, cross_entropy="softmax")
 
 
-@pytest.mark.parametrize("shape", [(40000,), (400, 300), (40, 30, 20)], ids=str)
-def test_scatter_in_slabs_is_that_of_all_windows(shape):
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        *[((40000,), 3), ((400, 300), 3), ((40, 30, 20), 3), ((7,), 5), ((4,), 3), ((3, 4), 3), ((5, 9), 4)],
+        *[((8, 6), 1), ((70, 80), 5), ((3, 4, 5), 3), ((5, 6, 4), 2), ((6, 7, 12), 3)],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scatter_is_that_of_all_windows(shape, size, dtype):
+    """Slab by slab, and in single precision by loops, move by move."""
     generator = torch.Generator().manual_seed(0)
-    p, g = torch.rand(2, 1, 2, *shape, generator=generator, dtype=torch.float64)
+    p, g = torch.rand(2, 1, 2, *shape, generator=generator, dtype=dtype)
     p.requires_grad_()
-    x = torch.cat([windows(y.flatten(0, 1), 3) for y in (p, g)], 1)
+    x = torch.cat([windows(y.flatten(0, 1), size) for y in (p, g)], 1)
     x = x - x.mean(2, keepdim=True)
     price = torch.randn(x.shape[1], x.shape[1], generator=generator, dtype=torch.float64)
-    same((window_scatter(p, g, 3) * price).sum(), ((x @ x.mT) * price).sum(), p)
+    same((window_scatter(p, g, size) * price).sum(), ((x @ x.mT) * price).sum(), p)
 
 
 def soft_adjacency(p, radius):

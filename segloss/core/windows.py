@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.blocks import SIZE
+from segloss.core.compiled import loops_for
 from segloss.core.function import Function
 from segloss.core.inputs import sum_dtype
 
@@ -78,13 +79,15 @@ def _scatter(p: Tensor, g: Tensor, size: int) -> Float[Tensor, "K D D"]:
 class _Scatter(Function):
     @staticmethod
     def forward(p: Tensor, g: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        width = 2 * size ** (p.ndim - 1)
-        moment = p.new_zeros(len(p), width, width, dtype=sum_dtype(p.device))
-        total = moment.new_zeros(len(p), width, 1)
-        for at, _ in _slabs(p, size):
-            x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
-            moment[at[0]] += x @ x.mT
-            total[at[0]] += x.sum(2, keepdim=True)
+        if loops := loops_for(p, "native_windows"):
+            moment = loops.window_scatter(p, g, size)
+        else:
+            width = 2 * size ** (p.ndim - 1)
+            moment = p.new_zeros(len(p), width, width, dtype=sum_dtype(p.device))
+            for at, _ in _slabs(p, size):
+                x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
+                moment[at[0]] += x @ x.mT
+        total = torch.cat([_totals(p, size), _totals(g, size)], 1)
         mean = total / math.prod(n - size + 1 for n in p.shape[1:])
         return moment - total @ mean.mT, mean
 
@@ -103,6 +106,8 @@ class _Scatter(Function):
         places = mean.shape[1] // 2
         price = (price + price.mT)[:, :places]
         offset = price @ mean
+        if loops := loops_for(p, "native_windows"):
+            return loops.window_scatter_slope(p, g, size, price, offset[:, :, 0]), None, None
         gradient = torch.zeros_like(p)
         for at, inner in _slabs(p, size):
             x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
@@ -110,6 +115,14 @@ class _Scatter(Function):
             for part, of_place in zip(_shifts(gradient[at], inner, size), slope.unbind(1), strict=True):
                 part += of_place
         return gradient, None, None
+
+
+def _totals(x: Channels, size: int) -> Float[Tensor, "K D 1"]:
+    """The sum of each place over all windows."""
+    x = x.to(sum_dtype(x.device))
+    for axis in range(x.ndim - 1, 0, -1):
+        x = x.unfold(axis, x.shape[axis] - size + 1, 1).sum(-1)
+    return x.reshape(len(x), -1, 1)
 
 
 def _slabs(x: Channels, size: int) -> Iterator[tuple[tuple[slice, slice], torch.Size]]:

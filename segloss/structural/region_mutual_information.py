@@ -25,6 +25,7 @@ from segloss.core import (
     prepare,
     ratio,
     soft_masks,
+    spatial_sum,
     window_scatter,
 )
 
@@ -106,7 +107,7 @@ def region_mutual_information_loss(
 
     n = count(x)[:, 0]
     scores = x if cross_entropy == "sigmoid" else replace(x, activation="softmax")
-    log_p = log_likelihood(scores).sum((1, 2), dtype=n.dtype)
+    log_p = spatial_sum(log_likelihood(scores)).sum(1)
     ce = -ratio((n > 0).sum() * log_p, n.sum() + smooth, empty=0.0)
 
     p, g = (x.spatial(y) for y in soft_masks(x))
