@@ -25,6 +25,7 @@ from segloss.core import (
     count,
     mean_over_classes,
     not_negative,
+    per_map,
     positive,
     prepare,
     ratio,
@@ -138,4 +139,9 @@ def _force(d: Map, size: Sequence[float]) -> Map:
         frequencies = torch.fft.rfftfreq if axis == axes[-1] else torch.fft.fftfreq
         k = frequencies(d.shape[axis], step, dtype=d.dtype, device=d.device)
         squared = squared + k.square().view(-1, *[1] * (axes[-1] - axis))
-    return torch.fft.irfftn(torch.fft.rfftn(d, dim=axes) * squared.sqrt(), s=d.shape[2:], dim=axes)
+    length = squared.sqrt()
+
+    def force(d: Map) -> Map:
+        return torch.fft.irfftn(torch.fft.rfftn(d, dim=axes).mul_(length), s=d.shape[2:], dim=axes)
+
+    return per_map(force, d)

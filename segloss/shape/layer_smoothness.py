@@ -19,6 +19,7 @@ from segloss.core import (
     log_likelihood,
     not_negative,
     over_voxels,
+    per_map,
     prepare,
 )
 from segloss.core.blocks import predicted
@@ -86,7 +87,8 @@ def layer_smoothness_loss(
     if weight_map is not None:
         ce = flat_weight_map(weight_map, x) * ce
     y = x.spatial(predicted(x.logits, x.valid, x.activation))
-    smoothness = torch.where(_has_window(x, window), (_excess(y, window) / (1 + y)).abs(), 0)
+    there = _has_window(x, window).expand(len(y), -1, -1, -1)
+    smoothness = per_map(lambda y, there: torch.where(there, (_excess(y, window) / (1 + y)).abs(), 0), y, there)
     return over_voxels(ce_weight * ce + smoothness_weight * smoothness.flatten(2), x, reduction, group)
 
 
