@@ -110,6 +110,21 @@ def test_skeletons_by_loops_are_those_of_pooling(shape, steps, iterations):
     torch.testing.assert_close(ours.double(), theirs)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 1, 5000), (2, 3, 40, 70), (1, 2, 6, 20, 60)], ids=str)
+@pytest.mark.parametrize("steps", [0, 5, 1], ids="{} steps".format)
+@pytest.mark.parametrize("width", [3, 5, 9])
+@pytest.mark.usefixtures("threads")
+def test_dilations_by_loops_are_those_of_pooling(shape, steps, width):
+    assert compiled("native_dilation") is not None
+    exact = values(shape, steps=steps).detach().float().double().requires_grad_()
+    y = exact.detach().float().requires_grad_()
+    price = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    ours, theirs = dilation(y, width=width), pooled_dilation(exact, width)
+    torch.testing.assert_close(ours, theirs.float(), rtol=0, atol=0)
+    slope, expected = torch.autograd.grad([ours, theirs], [y, exact], [price.float(), price])
+    torch.testing.assert_close(slope, expected.float())
+
+
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_is_not_valid_is_like_what_lies_beyond_the_border(name, shape):

@@ -1,8 +1,8 @@
 """Soft morphology: erosion, dilation, opening and skeleton of values.
 
 A window reaches neither beyond the image nor to voxels that are not valid; values there are left undefined. Extremes
-come from shifted slices, one axis at a time, and soft skeletons on the CPU from the loops of `native_morphology`.
-Their gradient is that of pooling, also among equal values: the first voxel of a window has it, and axes that tie in an
+come from shifted slices, one axis at a time, those of dilations and soft skeletons on the CPU from loops. Their
+gradient is that of pooling, also among equal values: the first voxel of a window has it, and axes that tie in an
 erosion share it.
 """
 
@@ -20,11 +20,13 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import SIZE
-from segloss.core.compiled import compiled, loops_for
+from segloss.core.compiled import loops_for
 from segloss.core.function import Function
 
 Map = Shaped[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"] | None
+Loops = tuple[Callable[..., Map], Callable[..., Map]]
+"""What finds a value, and what finds a gradient."""
 
 
 def erosion(y: Map, valid: Valid = None) -> Map:
@@ -47,8 +49,6 @@ def soft_skeleton(y: Map, iterations: int, valid: Valid = None) -> Map:
 
     With I₀ = y, Iₖ₊₁ = erosion(Iₖ) and Δₖ = max(Iₖ - opening(Iₖ), 0) it is 1 - ∏ (1 - Δₖ) over k = 0, …, iterations.
     """
-    if loops_for(y, "native_morphology", torch.float32, torch.uint8):
-        return 1 - _RemainderInLoops.apply(y, valid, iterations)  # pyright: ignore[reportOperatorIssue]
     return 1 - _run(_Remainder(iterations), y, valid)
 
 
@@ -91,7 +91,10 @@ class _Work:
 
 
 class _Operation(Protocol):
-    """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition."""
+    """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition.
+
+    Where it has loops for a map, they find the value and the gradient of all rows.
+    """
 
     looks_back: ClassVar[bool]
     """Whether the gradient needs the value."""
@@ -99,6 +102,7 @@ class _Operation(Protocol):
     def value(self, y: Map, valid: Valid, work: _Work) -> Map: ...
     def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map: ...
     def plain(self, y: Map, valid: Valid) -> Map: ...
+    def loops(self, y: Map) -> Loops | None: ...
 
 
 def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
@@ -113,6 +117,8 @@ class _Rows(Function):
 
     @staticmethod
     def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
+        if loops := operation.loops(y):
+            return loops[0](y, valid)
         out, work = torch.empty_like(y), _Work(y)
         for at in _rows(y):
             with work.frame():
@@ -130,37 +136,14 @@ class _Rows(Function):
         if torch.is_grad_enabled():
             again = ctx.operation.plain(y, valid)
             return *torch.autograd.grad(again, y, price, create_graph=True), None, None
+        if loops := ctx.operation.loops(y):
+            return loops[1](y, valid, value, price), None, None
         gradient, work = torch.empty_like(y), _Work(y)
         for at in _rows(y):
             here, there = (None if valid is None else valid[at[0]]), (None if value is None else value[at])
             with work.frame():
                 gradient[at] = ctx.operation.slope(y[at], here, there, price[at].clone(), work)
         return gradient, None, None
-
-
-class _RemainderInLoops(Function):
-    """`_Remainder` on the CPU, by compiled loops."""
-
-    @staticmethod
-    def forward(y: Map, valid: Valid, iterations: int) -> Map:
-        return _loops().remainder(y, valid, iterations)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
-        y, valid, ctx.iterations = inputs
-        ctx.save_for_backward(y, valid, output)
-
-    @staticmethod
-    def backward(ctx: Any, *prices: Map) -> tuple[Map | None, ...]:
-        (price,), (y, valid, value) = prices, ctx.saved_tensors
-        if torch.is_grad_enabled():
-            again = _Remainder(ctx.iterations).plain(y, valid)
-            return *torch.autograd.grad(again, y, price, create_graph=True), None, None
-        return _loops().remainder_slope(y, valid, ctx.iterations, value, price), None, None
-
-
-def _loops() -> Any:
-    return compiled("native_morphology")
 
 
 def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
@@ -205,6 +188,9 @@ class _Erosion:
         along = [-_pool(-y, [3 if axis == other else 1 for other in _axes(y)]) for axis in _axes(y)]
         return reduce(torch.minimum, along)
 
+    def loops(self, y: Map) -> None:
+        return None
+
 
 @dataclass(frozen=True)
 class _Dilation:
@@ -222,6 +208,15 @@ class _Dilation:
 
     def plain(self, y: Map, valid: Valid) -> Map:
         return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
+
+    def loops(self, y: Map) -> Loops | None:
+        if self.width == 1 or not (native := loops_for(y, "native_dilation")):
+            return None
+
+        def slope(y: Map, valid: Valid, value: Any, of_value: Map) -> Map:
+            return native.dilation_slope(_with(y, valid, _lowest(y)), self.order(y), _with(of_value, valid, 0))
+
+        return lambda y, valid: native.dilation(_with(y, valid, _lowest(y)), self.order(y)), slope
 
     def order(self, y: Map) -> list[int]:
         """The axes along which maxima of three are taken, one after the other."""
@@ -289,6 +284,15 @@ class _Remainder:
             rest = rest * (1 - F.relu(_with(y, valid, 0) - _with(opened, valid, 0)))
             y = further
         return rest
+
+    def loops(self, y: Map) -> Loops | None:
+        if not (native := loops_for(y, "native_morphology", torch.float32, torch.uint8)):
+            return None
+
+        def slope(y: Map, valid: Valid, value: Any, of_value: Map) -> Map:
+            return native.remainder_slope(y, valid, self.iterations, value, of_value)
+
+        return lambda y, valid: native.remainder(y, valid, self.iterations), slope
 
 
 def _eroded(y: Map, valid: Valid, out: Map, work: _Work) -> Map:
