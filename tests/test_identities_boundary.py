@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import segloss
-from segloss.core import eroded_errors
+from segloss.core import ball_prices, eroded_errors
 from segloss.precompute import distance_map, signed_distance_map
 from tests.test_identities_supervision import same
 
@@ -158,6 +158,27 @@ def test_hausdorff_by_convolutions_by_brute_force(shape, spacing):
         missed = missed + r**2 * (above["g"] + above["not p"])
     expected = ((p - g) ** 2 * (extra * p + missed * g)).mean()
     same(segloss.hausdorff_convolution_loss(logits, target, radii=radii), expected, logits)
+
+
+@pytest.mark.parametrize(
+    ("shape", "radii"),
+    [
+        *[((2, 3, 40), [1, 2.5, 9]), ((1, 1, 5), [7]), ((2, 2, 12, 17), [1, 2.5, 9]), ((1, 2, 3, 4), [6, 1.5])],
+        *[
+            ((1, 1, 70, 80), [3, 5**0.5, 18]),
+            ((1, 2, 6, 7, 9), [1.5, 20]),
+            ((2, 1, 21, 20, 25), [3, 6]),
+            ((1, 1, 43, 43, 43), [21]),
+        ],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("share", [0.002, 0.4, 0.9])
+def test_balls_by_loops_are_those_by_fourier_transform(shape, radii, share):
+    """The last ball has more voxels than a short integer counts."""
+    g, yes = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) < share
+    found = [ball_prices(g, yes, radii, [1.0, 0.3, 2.0][: len(radii)], t) for t in (torch.float32, torch.float64)]
+    torch.testing.assert_close(found[0], found[1].float())
 
 
 def test_boundary_loss_is_least_for_the_truth_and_linear_in_the_probabilities():

@@ -1,9 +1,8 @@
 """The Hausdorff distance by convolutions: errors priced by the disks that fit between the contours."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from segloss.core import (
     Mask,
     Reduction,
     Value,
+    ball_prices,
     class_reducer,
     count,
     per_map,
@@ -29,8 +29,6 @@ from segloss.core import (
 
 Map = Float[Tensor, "B C *S"]
 Hard = Bool[Tensor, "B C *S"]
-Prices = Float[Tensor, "B C 2 *S"]
-"""Of what is predicted too much, and too little."""
 
 
 def hausdorff_convolution_loss(
@@ -83,56 +81,11 @@ def hausdorff_convolution_loss(
 
     p = x.spatial(predicted(x.logits, x.valid, x.activation))
     g, yes = x.spatial(true_mask(x)), x.spatial(predicted_mask(x))
-    balls = _Balls(p, radii)
+    prices = ball_prices(g, yes, radii, [r**alpha for r in radii], p.dtype)
 
-    def prices(g: Hard, yes: Hard) -> Prices:
-        of_radii = zip(radii, balls.means(g), balls.means(yes), strict=True)
-        return sum(r**alpha * _price(in_g, in_p) for r, in_g, in_p in of_radii)  # pyright: ignore[reportReturnType]
-
-    def errors(p: Map, g: Hard, prices: Prices) -> Float[Tensor, "B C"]:
+    def errors(p: Map, g: Hard, prices: Float[Tensor, "B C 2 *S"]) -> Float[Tensor, "B C"]:
         (extra, missed), g = prices.unbind(2), g.to(p.dtype)
         return spatial_sum((p - g).square() * (extra * p + missed * g))
 
-    loss = per_map(errors, p, g, per_map(prices, g, yes))
+    loss = per_map(errors, p, g, prices)
     return reduce(ratio(loss, count(x), empty=0.0))
-
-
-def _price(in_g: Map, in_p: Map) -> Prices:
-    """The means over a ball of the complements are one minus those of the masks."""
-    extra = (0.5 - in_g).clamp(min=0) + (in_p - 0.5).clamp(min=0)
-    missed = (in_g - 0.5).clamp(min=0) + (0.5 - in_p).clamp(min=0)
-    return torch.stack((extra, missed), 2)
-
-
-class _Balls:
-    """Means of masks over the balls around each voxel, by Fourier transform; beyond the image is nothing."""
-
-    def __init__(self, like: Map, radii: Sequence[float]) -> None:
-        reach, self.dtype = int(max(radii)), like.dtype
-        self.sizes = [_fast(max(n, reach + 1) + reach) for n in like.shape[2:]]
-        steps = [torch.arange(n, device=like.device) for n in self.sizes]
-        squares = [torch.minimum(at, n - at).square() for at, n in zip(steps, self.sizes, strict=True)]
-        away = torch.stack(torch.meshgrid(*squares, indexing="ij")).sum(0)
-        balls = [(away <= r**2).to(like.dtype) for r in radii]
-        self.spectra = [(torch.fft.rfftn(ball).real, ball.sum()) for ball in balls]
-
-    def means(self, m: Hard) -> Iterator[Map]:
-        """Those of each radius; the numbers of voxels in a ball are whole."""
-        axes, inside = tuple(range(2, m.ndim)), (..., *(slice(n) for n in m.shape[2:]))
-        spectrum = torch.fft.rfftn(m.to(self.dtype), self.sizes, axes)
-        for ball, volume in self.spectra:
-            yield torch.fft.irfftn(spectrum * ball, self.sizes, axes)[inside].round() / volume
-
-
-def _fast(size: int) -> int:
-    """The next size that is made up of small primes; `torch.compile` does not see through that of SciPy."""
-    while not _is_of_small_primes(size):
-        size += 1
-    return size
-
-
-def _is_of_small_primes(number: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while number % prime == 0:
-            number //= prime
-    return number == 1

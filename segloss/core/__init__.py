@@ -6,6 +6,7 @@ from segloss.core.balance import Balance as Balance
 from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import prices_of as prices_of
 from segloss.core.balance import weight_of as weight_of
+from segloss.core.balls import ball_prices as ball_prices
 from segloss.core.blocks import predicted as predicted
 from segloss.core.box import counted_box as counted_box
 from segloss.core.combine import Compound as Compound
