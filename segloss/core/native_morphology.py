@@ -160,6 +160,16 @@ def _route(price, before, here, of, slope_before, slope, slope_after):
 
 
 @loop
+def _route_to_planes(price, before, here, of, slope_before, slope, slope_after):
+    """The same for windows across planes, whose slopes lie apart."""
+    for i in range(len(price)):
+        first, second = before[i] == of[i], here[i] == of[i]
+        slope_before[i] += where(first, price[i], ZERO)
+        slope[i] += where(first, ZERO, where(second, price[i], ZERO))
+        slope_after[i] += where(first, ZERO, where(second, ZERO, price[i]))
+
+
+@loop
 def _price_lost(price, here, opened, value, of_value, top):
     """What an opening takes away has the price of the rest, times what others leave of it."""
     for i in range(len(price)):
@@ -208,7 +218,7 @@ def open_planes_back(part, parts, e, further, value, of_value, slope, slope_befo
             a, b, of, price = across[before, i:j], across[here, i:j], opened[: j - i], prices[: j - i]
             _most_of_three(of, a, b, across[after, i:j])
             _price_lost(price, e[z, i:j], of, value[z, i:j], of_value[z, i:j], top)
-            _route(price, a, b, of, routed[before, i:j], routed[here, i:j], routed[after, i:j])
+            _route_to_planes(price, a, b, of, routed[before, i:j], routed[here, i:j], routed[after, i:j])
             if first <= z < last:
                 out = slope_before[z, i:j]
                 for k in range(len(price)):
@@ -222,10 +232,9 @@ def open_planes_back(part, parts, e, further, value, of_value, slope, slope_befo
 def _share(price, other, of, beside):
     """Move to others what windows along an axis have of a price: all where they are less than those beside, or half."""
     for i in range(len(price)):
-        share = where(of[i] < beside[i], ONE, where(of[i] == beside[i], HALF, ZERO))
-        other[i] = price[i] * share
-    for i in range(len(price)):
-        price[i] -= other[i]
+        share = price[i] * where(of[i] < beside[i], ONE, where(of[i] == beside[i], HALF, ZERO))
+        other[i] = share
+        price[i] -= share
 
 
 @loop
@@ -262,7 +271,7 @@ def erode_back(part, parts, e, slope, slope_before, row, deep):
                 _share(price, other, rows, planes)
                 _route(other, ahead, middle, rows, to[i - row : j - row], to[i:j], to[i + row : j + row])
             if deep:
-                _route(price, before, middle, planes, to_before[i:j], to[i:j], to_after[i:j])
+                _route_to_planes(price, before, middle, planes, to_before[i:j], to[i:j], to_after[i:j])
 
 
 def remainder(y: Tensor, valid: Tensor | None, iterations: int) -> Tensor:
