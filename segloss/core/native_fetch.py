@@ -45,6 +45,12 @@ def fetch_ahead(x, image, c, first, n):
 
 
 @njit(cache=True, forceinline=True)
+def fetch_place(x, i):
+    """Fetch a voxel that is to be written."""
+    _fetch_to_write(x, 0, 0, i)
+
+
+@njit(cache=True, forceinline=True)
 def fetch_next(x, image, c, first, n):
     """Fetch some voxels of the class after the next, which are to be written."""
     if c + 2 < x.shape[1]:

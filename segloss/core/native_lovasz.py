@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, voxels_of, where
+from segloss.core.native_fetch import fetch_place
 from segloss.core.native_order import BUCKETS, LINE, PLACE, PLACES, TILE, count, fill, look, order
 from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
@@ -76,7 +77,7 @@ def _slopes(items, p, top, hinge, wrong, hits, size, other):
     So many voxels are wrong by more, with so many hits among them. If the class has an only `other`, of that size, it
     is given its slopes in the same order.
     """
-    voxels, flat = p.shape[2], p.reshape(-1)
+    voxels, flat, of_voxels = p.shape[2], p.reshape(-1), p.reshape(1, 1, -1)
     jump, of_other, before = np.empty(TILE, f32), np.empty(TILE, f32), np.empty(TILE, np.int32)
     value, value_of_other = 0.0, 0.0
     for first in range(0, len(items), TILE):
@@ -84,6 +85,9 @@ def _slopes(items, p, top, hinge, wrong, hits, size, other):
         for i in range(len(some)):
             before[i] = hits
             hits += (some[i] >> PLACE) & 1
+            fetch_place(of_voxels, some[i] & PLACES)
+            if other:
+                fetch_place(of_voxels, (some[i] & PLACES) + voxels)
         for i in range(len(some)):
             key = some[i] >> PLACE
             e = of_bits(i32(top - (key >> 1)))
