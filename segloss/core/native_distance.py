@@ -98,7 +98,7 @@ def _look(out, d, at, stride, squares, most):
 
 
 @loop
-def _envelope(d, out, squares, step, at, starts, heights):
+def _envelope(d, out, away, step, at, starts, heights, halves):
     """The lower envelope of the parabolas that stand on a line: `at` which voxels, and from where on."""
     n, top, per = len(d), -1, 1.0 / (step * step)
     for q in range(n):
@@ -107,7 +107,7 @@ def _envelope(d, out, squares, step, at, starts, heights):
         if heights[q] < np.inf:
             start = -np.inf
             while top >= 0:
-                start = (heights[q] - heights[at[top]]) / (2.0 * (q - at[top]))
+                start = (heights[q] - heights[at[top]]) * halves[q - at[top]]
                 if start > starts[top]:
                     break
                 top -= 1
@@ -116,11 +116,14 @@ def _envelope(d, out, squares, step, at, starts, heights):
     if top < 0:
         out[:] = np.inf
         return
-    k = 0
-    for q in range(n):
-        while k < top and starts[k + 1] < q:
-            k += 1
-        out[q] = d[at[k]] + squares[abs(q - at[k])]
+    first = 0
+    for k in range(top + 1):
+        last = min(n, int(np.floor(starts[k + 1])) + 1) if k < top and starts[k + 1] < n else n
+        if last > first:
+            some, least, more = out[first:last], d[at[k]], away[n - 1 - at[k] + first :]
+            for q in range(len(some)):
+                some[q] = least + more[q]
+            first = last
 
 
 @loop
@@ -186,11 +189,13 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
     first, last = box[2:]
     few_rows, few_columns = not inside and box[1] - box[0] <= LINES, not inside and last - first <= LINES
     away = np.concatenate((squares[1, n - 1 : 0 : -1], squares[1, :n]))
+    away_in_rows = np.concatenate((squares[0, rows - 1 : 0 : -1], squares[0, :rows]))
     high, wide, size = min(REACH, rows - 1), min(REACH, n - 1), max(rows, n)
     g, h = np.full((rows + 2 * high, n), np.inf, d.dtype), np.full((rows, n + 2 * wide), np.inf, d.dtype)
     out, far = np.empty(n, d.dtype), np.empty(n, np.bool_)
     line, found = np.empty(rows, d.dtype), np.empty(rows, d.dtype)
     at, starts, heights = np.empty(size, np.int64), np.empty(size), np.empty(size)
+    halves = 0.5 / np.arange(size)
     for x in range(part * planes // parts, (part + 1) * planes // parts):
         for y in range(rows if few_rows else 0):
             _try_rows(h[y, wide + first : wide + last], d[x], squares[0], y, box[0], box[1], first)
@@ -213,7 +218,7 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
                 if far[z]:
                     for y in range(rows):
                         line[y] = g[high + y, z]
-                    _envelope(line, found, squares[0], steps[1], at, starts, heights)
+                    _envelope(line, found, away_in_rows, steps[1], at, starts, heights, halves)
                     for y in range(rows):
                         h[y, wide + z] = found[y]
         for y in range(rows):
@@ -224,7 +229,7 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
             else:
                 k, left = _look(out, row, wide, 1, squares[1], wide)
                 if left > ZERO and k < n - 1:
-                    _envelope(row[wide : wide + n], out, squares[1], steps[2], at, starts, heights)
+                    _envelope(row[wide : wide + n], out, away, steps[2], at, starts, heights, halves)
             if k == 0 and left == ZERO:
                 continue
             if root:
