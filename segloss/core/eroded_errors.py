@@ -20,9 +20,7 @@ Mask = Bool[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"] | None
 
 
-def eroded_errors(
-    p: Map, g: Mask, valid: Valid, prices: Sequence[float], *, stretched: bool = True
-) -> Float[Tensor, "B C"]:
+def eroded_errors(p: Map, g: Mask, valid: Valid, prices: Sequence[float], *, stretched: bool) -> Float[Tensor, "B C"]:
     """The sums over the voxels of (p - g)² eroded once, twice and so on, each times a price.
 
     An erosion is what of the mean over a cross is above a half. If stretched, it goes from 0 to 1 before the next,

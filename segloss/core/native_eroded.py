@@ -193,18 +193,21 @@ def price_back(part, parts, p, g, known, row, share, prices, stretched, of_p):
                     out[i] = TWO * price[i] * (x[z, y, i] - f32(true[z, y, i]))
 
 
+def _shape(p: Tensor) -> tuple[int, ...]:
+    return *p.shape[:2], *(1, 1, *p.shape[2:])[-3:]
+
+
 def _run(
-    do: Any, p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool, out: Any
+    do: Any, p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool, out: Tensor
 ) -> None:
     """Let the threads share the maps."""
-    shape, threads = (1, 1, *p.shape[2:])[-3:], min(torch.get_num_threads(), p.shape[0] * p.shape[1])
-    x, true = (y.detach().contiguous().view(*y.shape[:2], *shape).numpy() for y in (p, g.view(torch.uint8)))
-    valid = torch.ones(1, 1, *shape[1:], dtype=torch.bool) if valid is None else valid.reshape(-1, *shape)
+    shape = _shape(p)
+    x, true = (y.detach().contiguous().view(shape).numpy() for y in (p, g.view(torch.uint8)))
+    valid = torch.ones(1, 1, *shape[3:], dtype=torch.bool) if valid is None else valid.reshape(-1, *shape[2:])
     known, share = F.pad(valid, (1, 1, 1, 1)).flatten(2).numpy(), f32(1 / (2 * (p.ndim - 2) + 1))
-    given = known, shape[2] + 2, share, np.array([0.0, *prices]), stretched
-    in_threads(
-        threads, threads, do, x, true, *given, out.view(*out.shape[:2], *(shape if out.ndim > 2 else ())).numpy()
-    )
+    given = known, shape[-1] + 2, share, np.array([0.0, *prices]), stretched, out.numpy()
+    threads = min(torch.get_num_threads(), shape[0] * shape[1])
+    in_threads(threads, threads, do, x, true, *given)
 
 
 def eroded_errors(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool) -> Tensor:
@@ -217,7 +220,7 @@ def eroded_errors(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[f
 def eroded_errors_slope(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool) -> Tensor:
     """Their derivatives with respect to p."""
     out = empty(p.shape, p.dtype)
-    _run(price_back, p, g, valid, prices, stretched, out)
+    _run(price_back, p, g, valid, prices, stretched, out.view(_shape(p)))
     return out
 
 
