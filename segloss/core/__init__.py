@@ -74,7 +74,6 @@ from segloss.core.label_maps import LabelMap as LabelMap
 from segloss.core.label_maps import as_weight_map as as_weight_map
 from segloss.core.label_maps import label_maps as label_maps
 from segloss.core.local_moments import gaussian_window as gaussian_window
-from segloss.core.local_moments import local_moments as local_moments
 from segloss.core.lovasz import jaccard_extensions as jaccard_extensions
 from segloss.core.masks import hard_masks as hard_masks
 from segloss.core.masks import predicted_mask as predicted_mask
@@ -110,6 +109,7 @@ from segloss.core.reduce import over_total as over_total
 from segloss.core.reduce import over_truths as over_truths
 from segloss.core.reduce import over_voxels as over_voxels
 from segloss.core.reduce import ratio as ratio
+from segloss.core.structure import structural_difference as structural_difference
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.sums import voxel_sums as voxel_sums

@@ -1,8 +1,5 @@
 """Structural similarity of prediction and truth as the weight of cross-entropy."""
 
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from segloss.core import (
     HardLabels,
     Logits,
@@ -11,19 +8,16 @@ from segloss.core import (
     Value,
     check_reduction,
     gaussian_window,
-    local_moments,
     log_likelihood,
     over_voxels,
-    per_map,
     positive,
     prepare,
     ratio,
     spatial_sum,
+    structural_difference,
     true_mask,
 )
 from segloss.core.blocks import kept, predicted
-
-Map = Float[Tensor, "B C *S"]
 
 
 def structural_similarity_loss(
@@ -84,15 +78,9 @@ def structural_similarity_loss(
     x = prepare(logits, target, activation="sigmoid", ignore_index=ignore_index, mask=mask, soft=False)
     weights = gaussian_window(window_size, window_sigma)
 
-    def structure(y: Map) -> Map:
-        mean, deviation = local_moments(y, weights)
-        return (y - mean + smooth) / (deviation + smooth)
-
-    def difference(p: Map, g: Bool[Tensor, "B C *S"]) -> Map:
-        return (structure(p) - structure(g.to(p.dtype))).abs()
-
     p, g = x.spatial(predicted(x.logits, x.valid, x.activation)), x.spatial(true_mask(x))
-    e = kept(per_map(difference, p.detach() if detach_weight else p, g).flatten(2), x.valid)
+    e = structural_difference(p.detach() if detach_weight else p, g, weights, smooth)
+    e = kept(e.flatten(2), x.valid)
     f = (~(e.detach() <= threshold * e.detach().amax())).to(e.dtype)  # NaN counts
     loss = f * e * -log_likelihood(x)
     if reduction == "none":
