@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.compiled import compiled, loops_for
-from segloss.core.function import Function
+from segloss.core.compiled import loops_for
 from segloss.core.inputs import spatial_sum
+from segloss.core.looped import looped
 from segloss.core.per_map import per_map
 from segloss.core.recomputed import recomputed
 
@@ -27,10 +26,12 @@ def eroded_errors(p: Map, g: Mask, valid: Valid, prices: Sequence[float], *, str
     image by image and class by class, where it is not flat. Beyond the image, and where voxels do not count, there is
     no error.
     """
-    how = tuple(prices), stretched
-    if loops_for(p, "native_eroded"):
-        return _InLoops.apply(p, g, valid, *how)  # pyright: ignore[reportReturnType]
-    return per_map(partial(_plain, prices=how[0], stretched=stretched), p, g, valid)
+    how = {"prices": prices, "stretched": stretched}
+    plain = partial(_plain, **how)
+    if loops := loops_for(p, "native_eroded"):
+        value, slope = partial(loops.eroded_errors, **how), partial(loops.eroded_errors_slope, **how)
+        return looped(value, slope, plain, p, g, valid)
+    return per_map(plain, p, g, valid)
 
 
 def _plain(p: Map, g: Mask, valid: Valid, prices: Sequence[float], stretched: bool) -> Float[Tensor, "B C"]:
@@ -68,29 +69,3 @@ def _stretched(e: Map, valid: Valid) -> Map:
     there = high > low
     stretched = (e - torch.where(there, low, 0)) / torch.where(there, high - low, 1)
     return stretched if valid is None else stretched.masked_fill(~valid, 0)
-
-
-class _InLoops(Function):
-    """On the CPU, by compiled loops."""
-
-    @staticmethod
-    def forward(p: Map, g: Mask, valid: Valid, prices: Sequence[float], stretched: bool) -> Tensor:
-        return _loops().eroded_errors(p, g, valid, prices, stretched)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        p, g, valid, ctx.prices, ctx.stretched = inputs
-        ctx.save_for_backward(p, g, valid)
-
-    @staticmethod
-    def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        (price,), (p, g, valid), nothing = prices, ctx.saved_tensors, (None,) * 4
-        if torch.is_grad_enabled():
-            again = _plain(p, g, valid, ctx.prices, ctx.stretched)
-            return *torch.autograd.grad(again, p, price, create_graph=True), *nothing
-        slope = _loops().eroded_errors_slope(p, g, valid, ctx.prices, ctx.stretched)
-        return slope.mul_(price.to(slope.dtype)[(..., *[None] * (slope.ndim - 2))]), *nothing
-
-
-def _loops() -> Any:
-    return compiled("native_eroded")

@@ -217,16 +217,17 @@ def eroded_errors(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[f
     return out
 
 
-def eroded_errors_slope(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool) -> Tensor:
-    """Their derivatives with respect to p."""
+def eroded_errors_slope(
+    price: Tensor, p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool
+) -> Tensor:
+    """Their derivatives with respect to p, times the price (B, C) of the sums."""
     out = empty(p.shape, p.dtype)
     _run(price_back, p, g, valid, prices, stretched, out.view(_shape(p)))
-    return out
+    return out.mul_(price.to(out.dtype).view(*price.shape, *[1] * (p.ndim - 2)))
 
 
 def try_out() -> None:
     """Run once, which fails where loops cannot be compiled."""
     p, g = torch.ones(1, 1, 2, 2, 2), torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
     for valid in None, g:
-        eroded_errors(p, g, valid, [1.0], True)
-        eroded_errors_slope(p, g, valid, [1.0], True)
+        eroded_errors_slope(eroded_errors(p, g, valid, [1.0], True), p, g, valid, [1.0], True)

@@ -162,7 +162,7 @@ def structural_difference(p: Tensor, g: Tensor, weights: Sequence[float], smooth
     return _run(difference, weights, smooth, p, g)
 
 
-def structural_difference_slope(p: Tensor, g: Tensor, weights: Sequence[float], smooth: float, price: Tensor) -> Tensor:
+def structural_difference_slope(price: Tensor, p: Tensor, g: Tensor, weights: Sequence[float], smooth: float) -> Tensor:
     """The gradient of p from that of the difference."""
     return _run(difference_back, weights, smooth, p, g, price)
 
@@ -180,4 +180,5 @@ def _run(do: Any, weights: Sequence[float], smooth: float, p: Tensor, g: Tensor,
 def try_out() -> None:
     """Run once, which fails where loops cannot be compiled."""
     p, g = torch.ones(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool)
-    structural_difference_slope(p, g, [0.2, 0.6, 0.2], 1.0, structural_difference(p, g, [0.2, 0.6, 0.2], 1.0))
+    weights = [0.2, 0.6, 0.2]
+    structural_difference_slope(structural_difference(p, g, weights, 1.0), p, g, weights, 1.0)
