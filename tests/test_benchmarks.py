@@ -154,6 +154,11 @@ def test_the_page_says_where_others_cost_less() -> None:
     assert "None of them takes less." in page
     slower = cost_page(Benchmark("here", "2026-11-25", {}, 2, ({**HERE, "time_ratio": 3.0}, OTHER)))
     assert "- peer Dice is faster than `dice_loss` on 2 × 4 × 96 × 96: 2.00 and 6.00 to our 3.00 and 1.20." in slower
+    of_half = [{**it, "series": "bfloat16", "time_ratio": ratio} for it, ratio in ((HERE, 1.4), (OTHER, 1.2))]
+    beside = "- peer Dice beside `dice_loss`, bfloat16: 1.20 to our 1.40."
+    assert beside in cost_page(Benchmark("here", "2026-11-25", {}, 2, tuple(of_half)))
+    of_half[0]["time_ratio"] = 1.1
+    assert "- peer" not in cost_page(Benchmark("here", "2026-11-25", {}, 2, tuple(of_half)))
     left_out = {"name": "slow_loss()", "shape": [1, 2, 3], "reason": "more than 10 s"}
     assert "- `slow_loss()` on 1 × 2 × 3: more than 10 s." in cost_page(
         Benchmark("here", "2026-11-25", {}, 2, (HERE,), (left_out,))
