@@ -98,7 +98,6 @@ from segloss.core.pointwise import pointwise as pointwise
 from segloss.core.pointwise import power as power
 from segloss.core.priced import errors_by_distance as errors_by_distance
 from segloss.core.priced import priced_p as priced_p
-from segloss.core.recomputed import recomputed as recomputed
 from segloss.core.reduce import class_reducer as class_reducer
 from segloss.core.reduce import mean_over_classes as mean_over_classes
 from segloss.core.reduce import mean_over_images as mean_over_images
