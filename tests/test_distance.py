@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from segloss.core import distance as core
-from segloss.core import distance_backend, distance_map, signed_distance_map
+from segloss.core import distance_backend, distance_map, prepare, signed_distance_map
 
 SHAPES = [((17,), (2.5,)), ((13, 9), (0.7, 2.5)), ((7, 11, 5), (3.0, 1.0, 0.5)), ((1, 6, 4), (1.0, 1.0, 1.0))]
 
@@ -105,6 +105,48 @@ def test_distances_may_be_long(backend, shape, spacing):
             torch.testing.assert_close(found, expected, **exact)
             found = distance_map(masks, spacing=spacing, side=side, valid=known)
             torch.testing.assert_close(found, expected.float(), rtol=3e-7, atol=0)
+
+
+def regions(shape, classes, at_most):
+    """Two maps of labels that differ voxel by voxel, or lie in runs of up to so many along each axis."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, classes, (2, 1, *(-(-n // at_most) for n in shape)), generator=generator)
+    for axis, n in enumerate(shape, 2):
+        coarse = coarse.repeat_interleave(at_most, axis).narrow(axis, 0, n)
+    return coarse
+
+
+@pytest.mark.parametrize(("shape", "spacing"), [*SHAPES, *LARGE])
+@pytest.mark.parametrize("at_most", [1, 7, 60])
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(1, torch.uint8), (2, torch.uint8), (5, torch.uint8), (300, torch.int32)]
+)
+def test_depths_are_distances_inside_of_the_mask_of_each_label(shape, spacing, at_most, classes, dtype):
+    pytest.importorskip("numba")
+    labels = regions(shape, classes, at_most)
+    x = prepare(torch.zeros(2, 2, *shape), torch.zeros(2, *shape, dtype=torch.long))
+    for power in (1.0, 2.0):
+        found = core.label_depth(labels.to(dtype).flatten(2), x, spacing, power, classes).view(labels.shape)
+        expected = torch.zeros(labels.shape)
+        for label in labels.unique():
+            with distance_backend("scipy"):
+                expected += distance_map(labels == label, spacing=spacing, side="inside").pow(power)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_share_depths(threads):
+    pytest.importorskip("numba")
+    labels = regions((40, 90, 80), 3, 5)
+    x = prepare(torch.zeros(2, 2, 40, 90, 80), labels[:, 0] % 2)
+    expected = sum(distance_map(labels == label, side="inside") for label in range(3))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = core.label_depth(labels.to(torch.uint8).flatten(2), x, None, 1.0, 3)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found.view(labels.shape), expected)
 
 
 @pytest.mark.parametrize("images", [1, 5])
@@ -223,7 +265,7 @@ def test_a_backend_that_is_not_there_says_so(monkeypatch):
         with pytest.raises(ImportError, match=command), distance_backend(name):
             pass
     with distance_backend("auto"):
-        assert {core._backend(torch.device(device)) for device in ("cpu", "cuda")} == {"scipy"}
+        assert {core.backend_of(torch.device(device)) for device in ("cpu", "cuda")} == {"scipy"}
 
 
 def test_the_choice_ends_with_the_block(monkeypatch):
@@ -231,7 +273,7 @@ def test_the_choice_ends_with_the_block(monkeypatch):
     monkeypatch.setattr(core, "compiled", lambda name: core)
 
     def chosen(device):
-        return core._backend(torch.device(device))
+        return core.backend_of(torch.device(device))
 
     assert [chosen("cpu"), chosen("cuda")] == ["numba", "cupy"]
     with distance_backend("scipy"):

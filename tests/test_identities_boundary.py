@@ -79,6 +79,30 @@ def test_hausdorff_by_distances_by_brute_force(shape, spacing, alpha, one_sided,
 
 
 @pytest.mark.parametrize(("shape", "spacing"), SHAPES)
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 1.5])
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("ignored", [None, 7, 1])
+def test_distances_inside_of_all_classes_at_once_are_those_of_each(shape, spacing, alpha, one_sided, ignored):
+    """Float32 takes them at once where it can, float64 one by one; so do second derivatives."""
+    logits, target = batch(shape)
+    keywords = {"side": "inside", "spacing": spacing, "ignore_index": ignored, "alpha": alpha}
+    losses = [
+        partial(segloss.hausdorff_dt_loss, target=target, one_sided=one_sided, **keywords),
+        partial(segloss.dice_hd_loss, target=target, **keywords),
+    ]
+    for loss in losses:
+        found = []
+        for dtype in (torch.float64, torch.float32):
+            x = logits.detach().to(dtype).requires_grad_()
+            value = loss(x)
+            (slope,) = torch.autograd.grad(value, x, create_graph=True)
+            (curvature,) = torch.autograd.grad(slope.square().sum(), x)
+            found.append([it.detach().double() for it in (value, slope, curvature)])
+        for exact, near in zip(*found, strict=True):
+            assert (near - exact).norm() <= 1e-5 * exact.norm()
+
+
+@pytest.mark.parametrize(("shape", "spacing"), SHAPES)
 def test_hausdorff_by_erosions_by_brute_force(shape, spacing):
     logits, target = batch(shape)
     p, g, axes = probabilities(logits), one_hot(target, shape[1]).double(), len(shape) - 2

@@ -13,7 +13,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_half, native_pass, native_probability, sums, threads
+from segloss.core import native_half, native_pass, native_priced, native_probability, sums, threads
 from segloss.core.partial import excluded_log
 from segloss.core.threads import in_threads
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
@@ -321,6 +321,19 @@ def test_masks_are_where_a_class_has_more_than_all_others(classes, size, masked)
     assert (found == (expected if valid is None else expected & valid))[sure.expand_as(found)].all()
 
 
+@pytest.mark.parametrize(("classes", "dtype"), [(2, torch.uint8), (40, torch.uint8), (300, torch.int32)])
+def test_choices_are_the_masks_by_their_label(classes, dtype):
+    logits = 4 * torch.randn(2, classes, 3000, generator=torch.Generator().manual_seed(0))
+    logits[:, :2, :1000] = logits[:, :, :1000].amax(1, keepdim=True) + 1
+    logits[:, :, 1000] = torch.nan
+    found = native_probability.choices(logits, dtype)
+    masks = native_probability.masks(logits, None, True)
+    assert found.dtype == dtype
+    assert torch.equal(found.long(), torch.where(masks.any(1), masks.long().argmax(1), classes))
+    assert (found[:, :1001] == classes).all()
+    assert (found < classes).any()
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_masks_of_channels_are_where_a_logit_is_positive(masked):
     generator = torch.Generator().manual_seed(0)
@@ -368,11 +381,29 @@ def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
     each = torch.stack(each, 1)
     expected = each.sum(3)
     (slope,) = torch.autograd.grad((expected * of_sums).sum(), exact)
-    found = native_probability.priced_pass(given, valid, joint, price, true, rim)
+    found = native_priced.priced_pass(given, valid, joint, price, true, rim)
     assert ((found - expected).abs() <= 1e-6 * each.abs().sum(3)).all()
-    gradient = native_probability.priced_gradient(given, valid, joint, price, true, rim, of_sums)
+    gradient = native_priced.priced_gradient(given, valid, joint, price, true, rim, of_sums)
     assert (gradient - slope).norm() <= 2e-6 * slope.norm()
     assert not gradient[~kept.expand_as(gradient)].any()
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+@pytest.mark.parametrize(("shape", "dtype"), [((2, 3, 1500), torch.uint8), ((3, 19, 30_000), torch.int32)])
+def test_labels_that_have_a_price_stand_for_maps(maps, shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    images, classes, voxels = shape
+    logits, price = torch.randn(shape, generator=generator), torch.rand(images, maps, voxels, generator=generator)
+    labels = torch.randint(0, classes + 1, (images, maps, voxels), generator=generator)
+    of_sums = torch.randn(images, 4, classes, generator=generator)
+    is_of = labels.unsqueeze(2) == torch.arange(classes).view(-1, 1)
+    by_map = (is_of * price.unsqueeze(2)).sum(1), is_of[:, 0].contiguous()
+    expected = native_priced.priced_pass(logits, None, True, *by_map, 0.0)
+    found = native_priced.priced_pass(logits, None, True, price, labels.to(dtype), 0.0)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    expected = native_priced.priced_gradient(logits, None, True, *by_map, 0.0, of_sums)
+    found = native_priced.priced_gradient(logits, None, True, price, labels.to(dtype), 0.0, of_sums)
+    assert (found - expected).norm() <= 1e-6 * expected.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import kept
@@ -119,6 +119,18 @@ def mask_distance(
     return total
 
 
+def label_depth(
+    labels: Integer[Tensor, "B K N"], x: Inputs, spacing: Spacing | None, power: float, outside: int
+) -> Float[Tensor, "B K N"]:
+    """`mask_distance` of the side inside, by numba, of the mask of the label that each voxel has in a map.
+
+    `outside` is none of the labels.
+    """
+    native: Any = compiled("native_depths")
+    found = native.squared_depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
+    return found.nan_to_num_(posinf=0.0).pow_(power / 2).flatten(2)
+
+
 def flat_distance(distance: DistanceMap, x: Inputs, name: str = "distance") -> Float[Tensor, "B C N"]:
     """A given map, checked and laid flat, 0 where ignored and without gradient; `name` is that of the argument."""
     if not isinstance(distance, Tensor):
@@ -200,7 +212,7 @@ def _cupy_module() -> Any:
         return None
 
 
-def _backend(device: torch.device) -> str:
+def backend_of(device: torch.device) -> str:
     """What was chosen, else the fastest that is there."""
     name = _BACKEND.get()
     if name != "auto":
@@ -215,7 +227,7 @@ def _add_distances(
     total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
 ) -> None:
     """Add powers of distances to a map, from the first channel on; one operator to a compiler, which sees no more."""
-    backend = _backend(masks.device)
+    backend = backend_of(masks.device)
     if backend != "cupy":
         masks, valid = masks.cpu(), None if valid is None else valid.cpu()
     if backend == "numba":

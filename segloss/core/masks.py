@@ -1,7 +1,7 @@
 """Maps of every class, for losses and measures that look at the shape of a mask."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import At, kept, part, predicted, put
@@ -34,6 +34,15 @@ def predicted_mask(x: Inputs) -> Bool[Tensor, "B C N"]:
         at = At(slice(None), slice(start, start + voxels))
         torch.gt(predicted(at.of(logits), part(x.valid, at), x.activation), 0.5, out=at.of(found))
     return found
+
+
+def predicted_label(x: Inputs, dtype: torch.dtype) -> Integer[Tensor, "B N"]:
+    """The class with a probability of more than a half under softmax, or the number of classes where there is none."""
+    logits = x.logits.detach()
+    if loops := loops_for(logits, "native_probability", *FULL_OR_HALF):
+        return loops.choices(logits, dtype)
+    p, label = predicted(logits, None, "softmax").max(1)
+    return torch.where(p > 0.5, label, logits.shape[1]).to(dtype)
 
 
 def soft_masks(x: Inputs) -> tuple[Float[Tensor, "B C N"], Float[Tensor, "B C N"]]:

@@ -98,7 +98,7 @@ def _look(out, d, at, stride, squares, most):
 
 
 @loop
-def _envelope(d, out, away, step, at, starts, heights, halves):
+def envelope(d, out, away, step, at, starts, heights, halves):
     """The lower envelope of the parabolas that stand on a line: `at` which voxels, and from where on."""
     n, top, per = len(d), -1, 1.0 / (step * step)
     for q in range(n):
@@ -218,7 +218,7 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
                 if far[z]:
                     for y in range(rows):
                         line[y] = g[high + y, z]
-                    _envelope(line, found, away_in_rows, steps[1], at, starts, heights, halves)
+                    envelope(line, found, away_in_rows, steps[1], at, starts, heights, halves)
                     for y in range(rows):
                         h[y, wide + z] = found[y]
         for y in range(rows):
@@ -229,7 +229,7 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
             else:
                 k, left = _look(out, row, wide, 1, squares[1], wide)
                 if left > ZERO and k < n - 1:
-                    _envelope(row[wide : wide + n], out, away, steps[2], at, starts, heights, halves)
+                    envelope(row[wide : wide + n], out, away, steps[2], at, starts, heights, halves)
             if k == 0 and left == ZERO:
                 continue
             if root:

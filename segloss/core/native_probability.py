@@ -1,4 +1,4 @@
-"""Loops for probabilities and masks, for what has a price at each voxel, and for the way back from it."""
+"""Loops for probabilities and masks, and for the way back from what is a function of probabilities."""
 
 # pyright: reportIndexIssue=false, reportCallIssue=false
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block
@@ -16,11 +16,11 @@ from segloss.core.native import (
     ONE,
     PART,
     TILE,
-    TWO,
     ZERO,
     exp,
     exponentials,
     f32,
+    i32,
     loop,
     lower,
     take_logits,
@@ -34,7 +34,7 @@ from segloss.core.threads import in_threads
 
 
 @loop
-def _look(logits, image, first, n, valid, joint, p, top, share):
+def look(logits, image, first, n, valid, joint, p, top, share):
     """Of some voxels: p up to a factor, and 1 over the factor, which is infinite where they do not count."""
     if joint:
         if not exponentials(p, logits, image, first, n, valid, ONE):
@@ -75,7 +75,7 @@ def _softmax(part, parts, logits, valid, found):
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look(logits, image, first, n, valid, True, p, top, share)
+            look(logits, image, first, n, valid, True, p, top, share)
             for i in range(n):
                 share[i] = ONE / share[i]
             for c in range(classes):
@@ -97,7 +97,7 @@ def _masks(part, parts, logits, valid, joint, found):
         for first in range(start, end, tile):
             n = min(tile, end - first)
             if joint:
-                _look(logits, image, first, n, valid, True, p, top, share)
+                look(logits, image, first, n, valid, True, p, top, share)
             else:
                 take_logits(p, logits, image, first, n, valid, ONE)
                 share[:] = ZERO
@@ -105,6 +105,28 @@ def _masks(part, parts, logits, valid, joint, found):
                 row, out = p[c], found[image, c, first : first + n]
                 for i in range(n):
                     out[i] = row[i] + row[i] > share[i]
+
+
+@loop
+def _choices(part, parts, logits, valid, found):
+    """The class that has more than all others together, or the number of classes where there is none."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = tile_of(classes)
+    p = np.empty((classes, tile), f32)
+    top, share, label = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            look(logits, image, first, n, valid, True, p, top, share)
+            label[:] = f32(classes)
+            for c in range(classes):
+                row, more = p[c], f32(c - classes)
+                for i in range(n):
+                    label[i] += where(row[i] + row[i] > share[i], more, ZERO)
+            out = found[image, first : first + n]
+            for i in range(n):
+                out[i] = i32(label[i])
 
 
 @loop
@@ -136,7 +158,7 @@ def _softmax_gradient(part, parts, logits, valid, price, gradient):
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
-            _look(logits, image, first, n, valid, True, p, top, share)
+            look(logits, image, first, n, valid, True, p, top, share)
             for i in range(n):
                 share[i] = ONE / share[i]
             fall[:] = ZERO
@@ -155,91 +177,24 @@ def _softmax_gradient(part, parts, logits, valid, price, gradient):
                     s[i] = row[i] * top[i]
 
 
-@loop
-def _priced(part, parts, logits, valid, joint, price, true, rim, sums):
-    """What some voxels add to the sums of `priced`."""
-    images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = tile_of(classes)
-    p = np.empty((classes, tile), f32)
-    top, share = np.empty(tile, f32), np.empty(tile, f32)
-    for image in range(images):
-        for first in range(start, end, tile):
-            n = min(tile, end - first)
-            _look(logits, image, first, n, valid, joint, p, top, share)
-            for i in range(n):
-                share[i] = ONE / share[i]
-            for c in range(classes):
-                fetch_ahead(price, image, c, first, n)
-                row, of, total = p[c], price[image, c, first : first + n], ZERO
-                if len(true):
-                    g, of_p, right, number = true[image, c, first : first + n], ZERO, ZERO, ZERO
-                    for i in range(n):
-                        q, yes = row[i] * share[i], f32(g[i])
-                        of_p += q
-                        right += q * yes
-                        number += yes
-                        total += of[i] * (q - yes) * (q - yes)
-                    sums[image, part, 0, c] += of_p
-                    sums[image, part, 1, c] += right
-                    sums[image, part, 2, c] += number
-                else:
-                    for i in range(n):
-                        total += (of[i] + where(of[i] < ZERO, rim, ZERO)) * row[i] * share[i]
-                sums[image, part, -1, c] += total
-
-
-@loop
-def _priced_gradient(part, parts, logits, valid, joint, price, true, rim, of_sums, gradient):
-    """The gradient at some voxels, of these sums times their own price."""
-    images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
-    tile = tile_of(classes)
-    p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
-    top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
-    for image in range(images):
-        for first in range(start, end, tile):
-            n = min(tile, end - first)
-            _look(logits, image, first, n, valid, joint, p, top, share)
-            for i in range(n):
-                share[i] = ONE / share[i]
-            fall[:] = ZERO
-            for c in range(classes):
-                fetch_ahead(price, image, c, first, n)
-                row, of, s, of_c = p[c], price[image, c, first : first + n], slope[c], of_sums[image, -1, c]
-                for i in range(n):
-                    row[i] *= share[i]
-                if len(true):
-                    g, of_p, of_right = true[image, c, first : first + n], of_sums[image, 0, c], of_sums[image, 1, c]
-                    for i in range(n):
-                        s[i] = TWO * of_c * of[i] * (row[i] - f32(g[i])) + of_right * f32(g[i]) + of_p
-                else:
-                    for i in range(n):
-                        s[i] = of_c * (of[i] + where(of[i] < ZERO, rim, ZERO))
-                for i in range(n):
-                    fall[i] += s[i] * row[i]
-            for c in range(classes):
-                fetch_next(gradient, image, c, first, n)
-                row, s, out = p[c], slope[c], gradient[image, c, first : first + n]
-                if joint:
-                    for i in range(n):
-                        out[i] = row[i] * (s[i] - fall[i])
-                else:
-                    for i in range(n):
-                        out[i] = row[i] * (ONE - row[i]) * s[i]
-
-
 def softmax(logits: Block, valid: Tensor | None) -> Block:
     """The probabilities, 0 where ignored."""
     found = empty(logits.shape, torch.float32)
-    _run(_softmax, logits, valid, found.numpy())
+    run_over(_softmax, logits, valid, found.numpy())
     return found
 
 
 def masks(logits: Block, valid: Tensor | None, joint: bool) -> Bool[Tensor, "B C N"]:
     """Where the probability of a class is more than a half."""
     found = empty(logits.shape, torch.bool)
-    _run(_masks, logits, valid, joint, found.numpy())
+    run_over(_masks, logits, valid, joint, found.numpy())
+    return found
+
+
+def choices(logits: Block, dtype: torch.dtype) -> Integer[Tensor, "B N"]:
+    """The class whose probability is more than a half, or the number of classes where there is none."""
+    found = empty((len(logits), logits.shape[2]), dtype)
+    run_over(_choices, logits, None, found.numpy())
     return found
 
 
@@ -251,42 +206,19 @@ def truths(labels: Tensor, valid: Tensor | None, logits: Block) -> Bool[Tensor, 
     found = empty(logits.shape, torch.bool)
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     given = labels.contiguous().numpy(), _counted(logits, valid), found.numpy()
-    in_threads(torch.get_num_threads(), _parts(logits), _truths, *given)
+    in_threads(torch.get_num_threads(), parts_of(logits), _truths, *given)
     return found
 
 
 def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: Block) -> None:
     """Turn slopes by the probabilities, which are times the price of each image and class, into the gradient."""
-    _run(_softmax_gradient, logits, valid, price.expand(logits.shape[:2]).contiguous().numpy(), slope.numpy())
+    run_over(_softmax_gradient, logits, valid, price.expand(logits.shape[:2]).contiguous().numpy(), slope.numpy())
 
 
-def priced_pass(
-    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float
-) -> Float[Tensor, "B K C"]:
-    """The sums of `priced`, under softmax or, where classes are not `joint`, sigmoid."""
-    sums = np.zeros((logits.shape[0], _parts(logits), 1 if true is None else 4, logits.shape[1]))
-    _run(_priced, logits, valid, joint, *_arrays(price, true), f32(rim), sums)
-    return torch.from_numpy(sums.sum(1))
-
-
-def priced_gradient(
-    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
-) -> Block:
-    """The gradient of these sums times their own price."""
-    gradient = empty(logits.shape, torch.float32)
-    of_sums = of_sums.float().contiguous()
-    _run(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
-    return gradient.to(logits.dtype)
-
-
-def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray]:
-    marked = np.empty((0, 0, 0), np.uint8) if true is None else true.contiguous().view(torch.uint8).numpy()
-    return price.contiguous().numpy(), marked
-
-
-def _run(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
+def run_over(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
+    """Run a loop over all voxels, of logits as float32, and of which of them count."""
     given = logits.detach().float().numpy(), _counted(logits, valid)
-    in_threads(torch.get_num_threads(), _parts(logits), run, *given, *others)
+    in_threads(torch.get_num_threads(), parts_of(logits), run, *given, *others)
 
 
 def _counted(logits: Block, valid: Tensor | None) -> np.ndarray:
@@ -294,7 +226,8 @@ def _counted(logits: Block, valid: Tensor | None) -> np.ndarray:
     return counted.contiguous().view(torch.uint8).numpy()
 
 
-def _parts(logits: Block) -> int:
+def parts_of(logits: Block) -> int:
+    """How many parts threads share."""
     return 1 + logits.numel() // PART
 
 

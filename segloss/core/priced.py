@@ -8,15 +8,23 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted, put
 from segloss.core.compiled import FULL_OR_HALF, loops_for
-from segloss.core.distance import DistanceMap, Spacing, check_spacing, flat_distance, mask_distance
+from segloss.core.distance import (
+    DistanceMap,
+    Spacing,
+    backend_of,
+    check_spacing,
+    flat_distance,
+    label_depth,
+    mask_distance,
+)
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
-from segloss.core.masks import predicted_mask, true_mask
+from segloss.core.masks import predicted_label, predicted_mask, true_mask
 from segloss.core.memory import empty_like
 
 
@@ -32,6 +40,8 @@ def errors_by_distance(
 
     Those from the true one may be given; the others are found by `mask_distance`, `how` it is said.
     """
+    if distance is None and how["side"] == "inside" and (found := _by_label(x, spacing, how["power"], one_sided)):
+        return _sums(x, *found, 0.0)
     true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
     if distance is None:
         price = mask_distance(true, x, spacing, **how)
@@ -44,6 +54,24 @@ def errors_by_distance(
     return _sums(x, price, true, 0.0)
 
 
+def _by_label(
+    x: Inputs, spacing: Spacing | None, power: float, one_sided: bool
+) -> tuple[Float[Tensor, "B K N"], Integer[Tensor, "B K N"]] | None:
+    """Where no voxel is of two classes: the labels of the truth and the prediction, and the distances inside of each.
+
+    So these are found once instead of for every class. None where there are no loops that do.
+    """
+    exclusive = x.activation == "softmax" and not x.dense and (x.valid is None or bool(x.valid.all()))
+    if not exclusive or not _loops(x.logits, x.activation) or backend_of(x.logits.device) != "numba":
+        return None
+    images, classes, voxels = x.logits.shape
+    labels = torch.empty(images, 1 if one_sided else 2, voxels, dtype=torch.uint8 if classes < 255 else torch.int32)
+    labels[:, 0] = x.labels[:, 0]
+    if not one_sided:
+        labels[:, 1] = predicted_label(x, labels.dtype)
+    return label_depth(labels, x, spacing, power, classes + 1), labels
+
+
 def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B K C"]:
     run = _plain if torch.compiler.is_compiling() else _Sums.apply
     return run(x.logits, x.valid, x.activation, *priced)  # pyright: ignore[reportReturnType]
@@ -54,6 +82,9 @@ def _plain(
 ) -> Float[Tensor, "B K C"]:
     """The sums in one block, for compilers and for second derivatives."""
     p = predicted(logits, valid, activation)
+    if true is not None and true.dtype != torch.bool:
+        is_of = true.unsqueeze(2) == torch.arange(logits.shape[1]).view(-1, 1)
+        price, true = (is_of * price.unsqueeze(2)).sum(1), is_of[:, 0]
     if true is None:
         values = [(price + rim * (price < 0)) * p]
     else:
@@ -122,4 +153,4 @@ def _with_rim(price: Block, rim: float, out: Block) -> Block:
 
 
 def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
-    return None if activation == "none" else loops_for(logits, "native_probability", *FULL_OR_HALF)
+    return None if activation == "none" else loops_for(logits, "native_priced", *FULL_OR_HALF)

@@ -1,0 +1,145 @@
+"""Loops for sums over the voxels of what has a price there, and for the way back from them."""
+
+# pyright: reportIndexIssue=false, reportCallIssue=false
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from segloss.core.blocks import Block
+from segloss.core.memory import empty
+from segloss.core.native import ONE, TWO, ZERO, f32, loop, tile_of, where
+from segloss.core.native_fetch import fetch_ahead, fetch_next
+from segloss.core.native_probability import look, parts_of, run_over
+
+
+@loop
+def _take_prices(of, g, price, true, of_labels, image, c, first, n):
+    """What the errors of a class cost at some voxels, and where it is true: by maps, or by labels that have a price."""
+    if of_labels:
+        of[:] = ZERO
+        for k in range(price.shape[1]):
+            label, here = true[image, k, first : first + n], price[image, k, first : first + n]
+            for i in range(n):
+                of[i] += where(label[i] == c, here[i], ZERO)
+        label = true[image, 0, first : first + n]
+        for i in range(n):
+            g[i] = where(label[i] == c, ONE, ZERO)
+        return
+    fetch_ahead(price, image, c, first, n)
+    here = price[image, c, first : first + n]
+    for i in range(n):
+        of[i] = here[i]
+    if len(true):
+        marked = true[image, c, first : first + n]
+        for i in range(n):
+            g[i] = f32(marked[i])
+
+
+@loop
+def _priced(part, parts, logits, valid, joint, price, true, of_labels, rim, sums):
+    """What some voxels add to the sums of `priced`."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = tile_of(classes)
+    p = np.empty((classes, tile), f32)
+    top, share, of, g = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            look(logits, image, first, n, valid, joint, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            for c in range(classes):
+                _take_prices(of, g, price, true, of_labels, image, c, first, n)
+                row, total = p[c], ZERO
+                if len(true):
+                    of_p, right, number = ZERO, ZERO, ZERO
+                    for i in range(n):
+                        q, yes = row[i] * share[i], g[i]
+                        of_p += q
+                        right += q * yes
+                        number += yes
+                        total += of[i] * (q - yes) * (q - yes)
+                    sums[image, part, 0, c] += of_p
+                    sums[image, part, 1, c] += right
+                    sums[image, part, 2, c] += number
+                else:
+                    for i in range(n):
+                        total += (of[i] + where(of[i] < ZERO, rim, ZERO)) * row[i] * share[i]
+                sums[image, part, -1, c] += total
+
+
+@loop
+def _priced_gradient(part, parts, logits, valid, joint, price, true, of_labels, rim, of_sums, gradient):
+    """The gradient at some voxels, of these sums times their own price."""
+    images, classes, voxels = logits.shape
+    start, end = part * voxels // parts, (part + 1) * voxels // parts
+    tile = tile_of(classes)
+    p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
+    top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
+    of, g = np.empty(tile, f32), np.empty(tile, f32)
+    for image in range(images):
+        for first in range(start, end, tile):
+            n = min(tile, end - first)
+            look(logits, image, first, n, valid, joint, p, top, share)
+            for i in range(n):
+                share[i] = ONE / share[i]
+            fall[:] = ZERO
+            for c in range(classes):
+                _take_prices(of, g, price, true, of_labels, image, c, first, n)
+                row, s, of_c = p[c], slope[c], of_sums[image, -1, c]
+                for i in range(n):
+                    row[i] *= share[i]
+                if len(true):
+                    of_p, of_right = of_sums[image, 0, c], of_sums[image, 1, c]
+                    for i in range(n):
+                        s[i] = TWO * of_c * of[i] * (row[i] - g[i]) + of_right * g[i] + of_p
+                else:
+                    for i in range(n):
+                        s[i] = of_c * (of[i] + where(of[i] < ZERO, rim, ZERO))
+                for i in range(n):
+                    fall[i] += s[i] * row[i]
+            for c in range(classes):
+                fetch_next(gradient, image, c, first, n)
+                row, s, out = p[c], slope[c], gradient[image, c, first : first + n]
+                if joint:
+                    for i in range(n):
+                        out[i] = row[i] * (s[i] - fall[i])
+                else:
+                    for i in range(n):
+                        out[i] = row[i] * (ONE - row[i]) * s[i]
+
+
+def priced_pass(
+    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float
+) -> Float[Tensor, "B K C"]:
+    """The sums of `priced`, under softmax or, where classes are not `joint`, sigmoid."""
+    sums = np.zeros((logits.shape[0], parts_of(logits), 1 if true is None else 4, logits.shape[1]))
+    run_over(_priced, logits, valid, joint, *_arrays(price, true), f32(rim), sums)
+    return torch.from_numpy(sums.sum(1))
+
+
+def priced_gradient(
+    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
+) -> Block:
+    """The gradient of these sums times their own price."""
+    gradient = empty(logits.shape, torch.float32)
+    of_sums = of_sums.float().contiguous()
+    run_over(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
+    return gradient.to(logits.dtype)
+
+
+def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Prices, the truth that they come with, and whether it is labels."""
+    if true is None:
+        return price.contiguous().numpy(), np.empty((0, 0, 0), np.uint8), False
+    marked = true.contiguous().view(torch.uint8) if true.dtype == torch.bool else true.contiguous()
+    return price.contiguous().numpy(), marked.numpy(), true.dtype != torch.bool
+
+
+def try_out() -> None:
+    """Run what is short, which fails where loops cannot be compiled."""
+    x = torch.zeros(1, 1, 1)
+    priced_pass(x, None, False, x, None, 0.0)
