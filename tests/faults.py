@@ -78,6 +78,7 @@ FAULTS: dict[str, dict[str, Faulty | Loss]] = {
     "large_images_are_exact": {"derives the first part only": first_part},
     "compiles": {
         "branches on a value": branching,
+        "asks which tensors it has": lambda x, y, **k: plain_dice(x, y, **k) + 0 * (id(x) == id(y)),
         "leaves the graph": lambda x, y, **k: plain_dice(x, y, **k) * float(np.float64(x.detach().sum().item() != 0)),
     },
     "image_order_is_free": {"looks at the first image": lambda x, y, **k: plain_dice(x[:1], y[:1], **k)},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import segloss
-from segloss.core import sums
+from segloss.core import one_pass
 from segloss.core.combine import resample
 
 
@@ -24,8 +24,8 @@ def gradient(value, logits):
 def passes(monkeypatch):
     """How often the logits are passed over."""
     calls = []
-    forward = sums._Pass.forward
-    monkeypatch.setattr(sums._Pass, "forward", staticmethod(lambda *args: calls.append(1) or forward(*args)))
+    forward = one_pass._Pass.forward
+    monkeypatch.setattr(one_pass._Pass, "forward", staticmethod(lambda *args: calls.append(1) or forward(*args)))
     return calls
 
 

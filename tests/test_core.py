@@ -1,6 +1,7 @@
 """The primitives of the core against brute force."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_terms_of_hard_labels_are_the_definition(shape, activation, dense, weigh
 
 
 def test_squares_are_found_from_their_values():
-    assert squares_of(SQUARES) == (0, -2, 2, 1, 1)  # p² where wrong; (1 - m)² + 1 where m is missed
+    assert squares_of(replace(SQUARES, squares=None)) == (0, -2, 2, 1, 1)  # p² where wrong; (1 - m)² + 1 where missed
+    assert squares_of(SQUARES) == squares_of(replace(SQUARES, squares=None))
     assert squares_of(Term(lambda p, g: p * g)) == (0, -1, 1, 0, 0)
     assert squares_of(SQUARED[1]) == (0, 0, 3, 0, 1)
     for other in (lambda p, g: (p - g).abs() ** 1.5, lambda p, g: -(1 - p).log(), lambda p, g: (1 - p) ** 2):

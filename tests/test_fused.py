@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segloss.core import sums
+from segloss.core import one_pass
 from segloss.core.compiled import compiled
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, VoxelLoss, focused, together
 
@@ -113,14 +113,14 @@ def test_kernels_of_channels_give_what_blocks_give(kernels, wanted, indices, sha
 @pytest.fixture(autouse=True)
 def _blocks(monkeypatch):
     """Where no kernels are asked for by name, the pass goes by blocks."""
-    monkeypatch.setattr(sums, "compiled", lambda name: None)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: None)
 
 
 def agree(kernels, how, logits, labels, valid):
     if how.voxel is not None:
         how = replace(how, weights=torch.rand(logits.shape[0], 1, logits.shape[2]))
     leaf = logits.clone().requires_grad_()
-    theirs = sums._Pass.apply(leaf, labels, valid, how, None)
+    theirs = one_pass._Pass.apply(leaf, labels, valid, how, None)
     on_device = replace(how, **{name: there(getattr(how, name)) for name in ("weights", "lowered", "known", "cost")})
     assert kernels.takes(logits, labels, on_device)
     room = kernels.room_for(there(logits), on_device)
@@ -153,15 +153,15 @@ def test_logits_may_lie_in_any_order(kernels):
 
 def test_a_pass_is_of_the_kernels_only_where_they_can_run(kernels, monkeypatch):
     logits, plain = torch.zeros(1, 3, 4), WANTED["sums"]
-    assert sums.kernels_for(logits, LABELS, plain) is None
-    monkeypatch.setattr(sums, "compiled", lambda name: kernels)
-    assert sums.kernels_for(logits, LABELS, plain) is kernels
+    assert one_pass.kernels_for(logits, LABELS, plain) is None
+    monkeypatch.setattr(one_pass, "compiled", lambda name: kernels)
+    assert one_pass.kernels_for(logits, LABELS, plain) is kernels
     each = EACH["sums"]
     for how in (replace(each, cost=logits), replace(plain, terms=(SQUARES,)), replace(each, voxel=UNKNOWN)):
-        assert sums.kernels_for(logits, LABELS, how) is None
-    assert sums.kernels_for(logits, LABELS, replace(CLASSES_APART["sums"], voxel=CROSS_ENTROPY)) is None
-    assert sums.kernels_for(logits.double(), LABELS, plain) is None
-    assert sums.kernels_for(torch.zeros(1, 2000, 1), LABELS, plain) is None
+        assert one_pass.kernels_for(logits, LABELS, how) is None
+    assert one_pass.kernels_for(logits, LABELS, replace(CLASSES_APART["sums"], voxel=CROSS_ENTROPY)) is None
+    assert one_pass.kernels_for(logits.double(), LABELS, plain) is None
+    assert one_pass.kernels_for(torch.zeros(1, 2000, 1), LABELS, plain) is None
 
 
 def test_blocks_do_where_kernels_cannot_be_made(monkeypatch):
@@ -171,4 +171,4 @@ def test_blocks_do_where_kernels_cannot_be_made(monkeypatch):
             patch.setitem(sys.modules, f"segloss.core.{name}", None)  # as if it could not be imported
             assert compiled(name) is None
     compiled.cache_clear()
-    assert sums.kernels_for(torch.zeros(1, 3, 4, device="meta"), LABELS, WANTED["sums"]) is None
+    assert one_pass.kernels_for(torch.zeros(1, 3, 4, device="meta"), LABELS, WANTED["sums"]) is None

@@ -13,7 +13,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_half, native_pass, native_priced, native_probability, sums, threads
+from segloss.core import native_half, native_pass, native_priced, native_probability, one_pass, threads
 from segloss.core.partial import excluded_log
 from segloss.core.threads import in_threads
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
@@ -64,7 +64,7 @@ OF_CHANNELS |= {
 @pytest.fixture(autouse=True)
 def _blocks(monkeypatch):
     """Where no loops are asked for by name, the pass goes by blocks."""
-    monkeypatch.setattr(sums, "compiled", lambda name: None)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: None)
     monkeypatch.setattr(native_pass, "PART", 100)
 
 
@@ -151,7 +151,7 @@ def test_labels_may_lie_in_any_order():
 @pytest.mark.parametrize("classes", [1, 2, 4, 12])
 @pytest.mark.parametrize("size", [1.0, 20.0, 200.0])
 def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, size):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(0, max(2, classes), (1, 1, 3000), generator=generator)
     logits = torch.randn(1, classes, 3000, generator=generator)
@@ -169,7 +169,7 @@ def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, 
 
 @pytest.mark.parametrize("size", [1.0, 20.0, 200.0])
 def test_loops_of_classes_true_together_are_exact(monkeypatch, size):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(0, 5, (2, 3000), generator=generator)
     logits = torch.randn(2, 5, 3000, generator=generator) + size * (labels.unsqueeze(1) == torch.arange(5).view(-1, 1))
@@ -187,7 +187,7 @@ def test_loops_of_classes_true_together_are_exact(monkeypatch, size):
 @pytest.mark.parametrize("classes", [1, 2, 4])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     logits = torch.randn(1, classes, 700)
     labels = torch.zeros(1, 1, 700, dtype=torch.long)
     logits[0, -1, 130] = bad
@@ -207,7 +207,7 @@ def test_what_is_not_a_number_is_not_lost(monkeypatch, classes, bad):
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("name", ["asymmetric_ce_dice", "asymmetric_focal_margin", "exponential_logarithmic", "combo"])
 def test_what_a_loss_names_to_the_loops_is_what_it_is(monkeypatch, name, classes):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     logits, labels, _ = sample((2, classes, 1300), torch.float32, False)
     loss, found = getattr(segloss, f"{name}_loss"), []
     for x in (logits.double(), logits):
@@ -218,7 +218,7 @@ def test_what_a_loss_names_to_the_loops_is_what_it_is(monkeypatch, name, classes
 
 
 def test_what_is_not_a_number_is_not_lost_where_classes_are_true_together(monkeypatch):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     logits, labels, _ = sample((1, 4, 700), torch.float32, False)
     logits[0, 2, 130] = torch.nan
     for loss in (segloss.marginal_cross_entropy_loss, segloss.exclusion_cross_entropy_loss):
@@ -229,16 +229,16 @@ def test_what_is_not_a_number_is_not_lost_where_classes_are_true_together(monkey
 
 
 def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     logits, labels, plain, each = torch.zeros(1, 3, 4), torch.zeros(1, 1, 4).long(), WANTED["sums"], EACH["sums"]
-    assert sums.kernels_for(logits, labels, plain) is native_pass
-    assert sums.kernels_for(logits, labels, each) is native_pass
-    assert sums.kernels_for(logits.double(), labels, plain) is None
-    assert sums.kernels_for(logits.bfloat16(), labels, plain) is None
-    assert sums.kernels_for(logits[..., :0], labels, plain) is None
-    assert sums.kernels_for(logits, torch.rand(1, 3, 4), each) is None
+    assert one_pass.kernels_for(logits, labels, plain) is native_pass
+    assert one_pass.kernels_for(logits, labels, each) is native_pass
+    assert one_pass.kernels_for(logits.double(), labels, plain) is None
+    assert one_pass.kernels_for(logits.bfloat16(), labels, plain) is None
+    assert one_pass.kernels_for(logits[..., :0], labels, plain) is None
+    assert one_pass.kernels_for(logits, torch.rand(1, 3, 4), each) is None
     for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True)):
-        assert sums.kernels_for(logits, labels, how) is None
+        assert one_pass.kernels_for(logits, labels, how) is None
 
 
 def test_nothing_is_loaded_before_it_is_needed():
@@ -248,7 +248,7 @@ def test_nothing_is_loaded_before_it_is_needed():
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_labels_of_every_type_are_read(monkeypatch, kind):
-    monkeypatch.setattr(sums, "compiled", lambda name: native_pass)
+    monkeypatch.setattr(one_pass, "compiled", lambda name: native_pass)
     logits, labels, _ = sample((2, 3, 300), torch.float32, False)
     torch.testing.assert_close(segloss.dice_ce_loss(logits, labels.to(kind)), segloss.dice_ce_loss(logits, labels))
 

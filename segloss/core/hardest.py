@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from segloss.core.compiled import compiled
+from segloss.core.compiled import by_operator, compiled
 from segloss.core.function import Function
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
-from segloss.core.memory import empty_like
 
 SAMPLE = 2**14
 PART = 2**18
@@ -21,33 +20,43 @@ def hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float
 
     Voxels that tie for the last places share them. Ignored ones have a log-probability of 0 and so come last.
     """
-    found = log_p.detach()
-    if can_look_at(found):
-        border = _least(found.flatten(), int(number))[int(number) - 1]
-    else:
-        border = found.flatten().sort().values.gather(0, number.reshape(1) - 1)
-    inside, at_border = ~(found >= border), found == border
-    left = (number - torch.count_nonzero(inside)) / torch.count_nonzero(at_border).clamp(min=1)
-    return inside.to(found.dtype).masked_fill_(at_border, left.to(found.dtype))
+    given = log_p.detach(), number
+    return _part(given[0], *(_operator if by_operator(log_p) else _found)(*given)[1:])
 
 
 def hardest_sum(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float[Tensor, ""]:
     """The sum of the log-probabilities of the hardest, without a map of which they are."""
-    if can_look_at(log_p):
-        return _Sum.apply(log_p, int(number))[0]  # pyright: ignore[reportOptionalSubscript]
-    return spatial_sum(log_p * hardest(log_p, number)).sum()
+    if by_operator(log_p):
+        return _operator(log_p, number)[0]
+    return (_found if torch.compiler.is_compiling() else _Sum.apply)(log_p, number)[0]  # pyright: ignore[reportOptionalSubscript]
+
+
+def _found(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of the least, the greatest of these, and the share of those that tie with it that they have."""
+    if not can_look_at(log_p):
+        border = log_p.flatten().sort().values.gather(0, number.reshape(1) - 1)[0]
+        inside, at_border = ~(log_p >= border), log_p == border
+        share = (number - torch.count_nonzero(inside)) / torch.count_nonzero(at_border).clamp(min=1)
+        return spatial_sum(log_p * _part(log_p, border, share)).sum(), border, share.to(log_p.dtype)
+    if native := _loops(log_p):
+        return native.least(log_p.flatten(), int(number))
+    found = _least(log_p.flatten(), int(number))
+    least, border = found[: int(number)], found[int(number) - 1]
+    total = torch.where(found.isnan().any(), torch.nan, least.sum())  # which would pass for the easiest
+    share = torch.count_nonzero(least == border) / torch.count_nonzero(found == border)
+    return total.to(sum_dtype(log_p.device)), border, share.to(log_p.dtype)
+
+
+def _part(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor) -> Float[Tensor, "B K N"]:
+    """1 for what is below the border or is not a number, the share for what ties with it."""
+    inside = ~(log_p >= border)
+    return inside.to(log_p.dtype).masked_fill_(log_p == border, share.to(log_p.dtype))
 
 
 class _Sum(Function):
     @staticmethod
-    def forward(log_p: Float[Tensor, "B K N"], number: int) -> tuple[Tensor, Tensor, Tensor]:
-        if native := _loops(log_p):
-            return native.least(log_p.flatten(), number)
-        found = _least(log_p.flatten(), number)
-        least, border = found[:number], found[number - 1]
-        total = torch.where(found.isnan().any(), torch.nan, least.sum())  # which would pass for the easiest
-        share = torch.count_nonzero(least == border) / torch.count_nonzero(found == border)
-        return total.to(sum_dtype(log_p.device)), border, share
+    def forward(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[Tensor, Tensor, Tensor]:
+        return _found(log_p, number)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -57,14 +66,44 @@ class _Sum(Function):
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
         log_p, border, share = ctx.saved_tensors
-        if (native := _loops(log_p)) and not torch.is_grad_enabled():
-            price = float(prices[0])
-            return native.priced_least(log_p, border, price, price * float(share)), None
-        kept = torch.le(log_p.detach(), border, out=empty_like(log_p))
-        if share < 1:
-            kept.masked_fill_(log_p == border, share.item())
-        price = prices[0].to(kept.dtype)
-        return kept * price if torch.is_grad_enabled() else kept.mul_(price), None
+        if torch.is_grad_enabled():
+            return _part(log_p.detach(), border, share) * prices[0].to(log_p.dtype), None
+        return _slope(log_p, border, share, prices[0]), None
+
+
+def _slope(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor, price: Tensor) -> Float[Tensor, "B K N"]:
+    if can_look_at(log_p) and (native := _loops(log_p)):
+        return native.priced_least(log_p, border, float(price), float(price) * float(share))
+    return _part(log_p, border, share).mul_(price)
+
+
+@torch.library.custom_op("segloss::hardest", mutates_args=())
+def _operator(log_p: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as one operator to a compiler, which would sort all voxels."""
+    total, border, share = _found(log_p, number)
+    return total, border.clone(), share
+
+
+@_operator.register_fake
+def _(log_p: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return log_p.new_empty((), dtype=sum_dtype(log_p.device)), log_p.new_empty(()), log_p.new_empty(())
+
+
+@torch.library.custom_op("segloss::slope_of_hardest", mutates_args=())
+def _operator_slope(log_p: Tensor, border: Tensor, share: Tensor, price: Tensor) -> Tensor:
+    return _slope(log_p, border, share, price)
+
+
+@_operator_slope.register_fake
+def _(log_p: Tensor, *_: Tensor) -> Tensor:
+    return log_p.new_empty(log_p.shape)
+
+
+def _back(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
+    return _operator_slope(*ctx.saved_tensors, prices[0]), None
+
+
+torch.library.register_autograd("segloss::hardest", _back, setup_context=_Sum.setup_context)
 
 
 def _loops(log_p: Float[Tensor, "B K N"]) -> Any:

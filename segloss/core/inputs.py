@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
 from segloss.core.flat import flat
-from segloss.core.sharing import shared
+from segloss.core.sharing import is_sharing, shared
 
 PIECE = 2**16  # values that are looked at in one go, on the CPU
 
@@ -80,7 +80,9 @@ def prepare(
             "target must be class indices where a softmax makes the classes exclude each other, "
             f"got {target.dtype} {tuple(target.shape)}"
         )
-    key = ("inputs", id(logits), id(target), id(mask), ignore_index, act)
+    if not is_sharing():
+        return _prepared(logits, target, act, ignore_index, mask)
+    key = ("inputs", id(logits), id(target), id(mask), ignore_index, act)  # for a compiler, no other tensors would do
     keep = logits, target, mask  # what is kept with the value does not hand its id on
     return shared(key, lambda: (keep, _prepared(logits, target, act, ignore_index, mask)))[1]
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import SIZE
-from segloss.core.compiled import loops_for
+from segloss.core.compiled import by_operator, loops_for
 from segloss.core.function import Function
 
 Map = Shaped[Tensor, "B C *S"]
@@ -93,11 +93,15 @@ class _Work:
 class _Operation(Protocol):
     """An operation on a part of the rows; its gradient from that of its value, which is used up; its definition.
 
-    Where it has loops for a map, they find the value and the gradient of all rows.
+    Where it has loops for a map, they find the value and the gradient of all rows. Its number is the width of a window,
+    or how often it is repeated.
     """
 
     looks_back: ClassVar[bool]
     """Whether the gradient needs the value."""
+
+    @property
+    def number(self) -> int: ...
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map: ...
     def slope(self, y: Map, valid: Valid, value: Map | None, of_value: Map, work: _Work) -> Map: ...
@@ -106,24 +110,41 @@ class _Operation(Protocol):
 
 
 def _run(operation: _Operation, y: Map, valid: Valid) -> Map:
+    if by_operator(y):
+        return _operator(y, valid, type(operation).__name__, operation.number)
     if not torch.compiler.is_compiling():
         return _Rows.apply(y, valid, operation)  # pyright: ignore[reportReturnType]
     values = y if y.is_floating_point() else y.float()
     return operation.plain(values, valid).to(y.dtype)
 
 
-class _Rows(Function):
-    """An operation, on a few images or channels at a time; its gradient computes what lies in between again."""
+def _value(operation: _Operation, y: Map, valid: Valid) -> Map:
+    """An operation, on a few images or channels at a time."""
+    if loops := operation.loops(y):
+        return loops[0](y, valid)
+    out, work = torch.empty_like(y), _Work(y)
+    for at in _rows(y):
+        with work.frame():
+            out[at] = operation.value(y[at], None if valid is None else valid[at[0]], work)
+    return out
 
+
+def _slope(operation: _Operation, y: Map, valid: Valid, value: Map | None, price: Map) -> Map:
+    """Its gradient, which computes what lies in between again."""
+    if loops := operation.loops(y):
+        return loops[1](y, valid, value, price)
+    gradient, work = torch.empty_like(y), _Work(y)
+    for at in _rows(y):
+        here, there = (None if valid is None else valid[at[0]]), (None if value is None else value[at])
+        with work.frame():
+            gradient[at] = operation.slope(y[at], here, there, price[at].clone(), work)
+    return gradient
+
+
+class _Rows(Function):
     @staticmethod
     def forward(y: Map, valid: Valid, operation: _Operation) -> Map:
-        if loops := operation.loops(y):
-            return loops[0](y, valid)
-        out, work = torch.empty_like(y), _Work(y)
-        for at in _rows(y):
-            with work.frame():
-                out[at] = operation.value(y[at], None if valid is None else valid[at[0]], work)
-        return out
+        return _value(operation, y, valid)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Map) -> None:
@@ -136,14 +157,42 @@ class _Rows(Function):
         if torch.is_grad_enabled():
             again = ctx.operation.plain(y, valid)
             return *torch.autograd.grad(again, y, price, create_graph=True), None, None
-        if loops := ctx.operation.loops(y):
-            return loops[1](y, valid, value, price), None, None
-        gradient, work = torch.empty_like(y), _Work(y)
-        for at in _rows(y):
-            here, there = (None if valid is None else valid[at[0]]), (None if value is None else value[at])
-            with work.frame():
-                gradient[at] = ctx.operation.slope(y[at], here, there, price[at].clone(), work)
-        return gradient, None, None
+        return _slope(ctx.operation, y, valid, value, price), None, None
+
+
+@torch.library.custom_op("segloss::morphology", mutates_args=())
+def _operator(y: Tensor, valid: Tensor | None, kind: str, number: int) -> Tensor:
+    """An operation as one operator to a compiler, which would write a map for each step of it."""
+    return _value(_KINDS[kind](number), y.contiguous(), valid)
+
+
+@_operator.register_fake
+def _(y: Tensor, valid: Tensor | None, kind: str, number: int) -> Tensor:
+    return y.new_empty(y.shape)
+
+
+@torch.library.custom_op("segloss::slope_of_morphology", mutates_args=())
+def _operator_slope(
+    y: Tensor, valid: Tensor | None, value: Tensor | None, price: Tensor, kind: str, number: int
+) -> Tensor:
+    return _slope(_KINDS[kind](number), y.contiguous(), valid, value, price.contiguous())
+
+
+@_operator_slope.register_fake
+def _(y: Tensor, *_: Any) -> Tensor:
+    return y.new_empty(y.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    y, valid, *ctx.told = inputs
+    ctx.save_for_backward(y, valid, output if _KINDS[ctx.told[0]].looks_back else None)
+
+
+def _back(ctx: Any, price: Tensor) -> tuple[Tensor | None, ...]:
+    return _operator_slope(*ctx.saved_tensors, price, *ctx.told), None, None, None
+
+
+torch.library.register_autograd("segloss::morphology", _back, setup_context=_keep)
 
 
 def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
@@ -160,6 +209,7 @@ def _rows(y: Map) -> Iterator[tuple[slice, slice]]:
 @dataclass(frozen=True)
 class _Erosion:
     looks_back: ClassVar[bool] = False
+    number: int = 3
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         return _eroded(y, valid, work.map(y.shape), work)
@@ -195,7 +245,7 @@ class _Erosion:
 @dataclass(frozen=True)
 class _Dilation:
     looks_back: ClassVar[bool] = False
-    width: int = 3
+    number: int = 3
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         y, free = _with(y, valid, _lowest(y)), [work.map(y.shape), work.map(y.shape)]
@@ -207,10 +257,10 @@ class _Dilation:
         return self.routed(_with(of_value, valid, 0), self.along(y, valid, work), work)
 
     def plain(self, y: Map, valid: Valid) -> Map:
-        return _pool(_with(y, valid, -torch.inf), [self.width] * (y.ndim - 2))
+        return _pool(_with(y, valid, -torch.inf), [self.number] * (y.ndim - 2))
 
     def loops(self, y: Map) -> Loops | None:
-        if self.width == 1 or not (native := loops_for(y, "native_dilation")):
+        if self.number == 1 or not (native := loops_for(y, "native_dilation")):
             return None
 
         def slope(y: Map, valid: Valid, value: Any, of_value: Map) -> Map:
@@ -220,7 +270,7 @@ class _Dilation:
 
     def order(self, y: Map) -> list[int]:
         """The axes along which maxima of three are taken, one after the other."""
-        return [axis for axis in reversed(_axes(y)) for _ in range(self.width // 2)]
+        return [axis for axis in reversed(_axes(y)) for _ in range(self.number // 2)]
 
     def along(self, y: Map, valid: Valid, work: _Work) -> list[Map]:
         """The map, its maxima along the first axis in order, theirs along the next, and so on."""
@@ -241,11 +291,11 @@ class _Remainder:
     """What no opening takes away, ∏ (1 - Δₖ)."""
 
     looks_back: ClassVar[bool] = True
-    iterations: int
+    number: int
 
     def value(self, y: Map, valid: Valid, work: _Work) -> Map:
         rest, eroded, free = work.map(y.shape).fill_(1), y, [work.map(y.shape), work.map(y.shape)]
-        for _ in range(self.iterations + 1):
+        for _ in range(self.number + 1):
             further = _eroded(eroded, valid, free[0], work)
             with work.frame():
                 opened = _Dilation().value(further, valid, work)
@@ -256,14 +306,14 @@ class _Remainder:
 
     def slope(self, y: Map, valid: Valid, value: Any, of_value: Map, work: _Work) -> Map:
         """From the last erosion to the first: a few are kept, and those between are computed again."""
-        step, kept = max(math.isqrt(self.iterations) + 1, 5), [y]
-        for _ in range(self.iterations // step):
+        step, kept = max(math.isqrt(self.number) + 1, 5), [y]
+        for _ in range(self.number // step):
             with work.frame():
                 kept.append(_erosions(kept[-1], valid, step, work)[-1].clone())
         slope, of_lost = work.map(y.shape).zero_(), work.map(y.shape)
-        for first in reversed(range(0, self.iterations + 1, step)):
+        for first in reversed(range(0, self.number + 1, step)):
             with work.frame():
-                between = _erosions(kept.pop(), valid, min(step, self.iterations + 1 - first), work)
+                between = _erosions(kept.pop(), valid, min(step, self.number + 1 - first), work)
                 for eroded, further in reversed([*pairwise(between)]):
                     with work.frame():
                         along = _Dilation().along(further, valid, work)
@@ -278,7 +328,7 @@ class _Remainder:
 
     def plain(self, y: Map, valid: Valid) -> Map:
         rest = torch.ones_like(y)
-        for _ in range(self.iterations + 1):
+        for _ in range(self.number + 1):
             further = _Erosion().plain(y, valid)
             opened = _Dilation().plain(further, valid)
             rest = rest * (1 - F.relu(_with(y, valid, 0) - _with(opened, valid, 0)))
@@ -290,9 +340,12 @@ class _Remainder:
             return None
 
         def slope(y: Map, valid: Valid, value: Any, of_value: Map) -> Map:
-            return native.remainder_slope(y, valid, self.iterations, value, of_value)
+            return native.remainder_slope(y, valid, self.number, value, of_value)
 
-        return lambda y, valid: native.remainder(y, valid, self.iterations), slope
+        return lambda y, valid: native.remainder(y, valid, self.number), slope
+
+
+_KINDS = {kind.__name__: kind for kind in (_Erosion, _Dilation, _Remainder)}
 
 
 def _eroded(y: Map, valid: Valid, out: Map, work: _Work) -> Map:

@@ -59,7 +59,7 @@ def least(x: Float[Tensor, " n"], number: int) -> tuple[Tensor, Tensor, Tensor]:
     if size >= INFINITE and np.isnan(found).any():
         total = np.nan
     share = np.count_nonzero(some == some[-1]) / max(1, np.count_nonzero(found == some[-1]))
-    return torch.tensor(total), torch.tensor(some[-1]), torch.tensor(share)
+    return torch.tensor(total), torch.tensor(some[-1]), torch.tensor(share, dtype=x.dtype)
 
 
 @loop

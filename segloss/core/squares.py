@@ -23,6 +23,8 @@ AT = torch.tensor(PLACES, dtype=torch.float64)
 @lru_cache(256)
 def squares_of(f: Term) -> tuple[float, ...] | None:
     """The factors of these sums in those of a term; None if they are not all it has."""
+    if f.squares is not None:
+        return f.squares
     wrong, missed = (f.value(AT, 0) + 0 * AT).tolist(), (f.value(1 - AT, 1) + 0 * AT).tolist()
     factors = []
     for y in (wrong, missed):

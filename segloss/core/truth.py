@@ -31,16 +31,18 @@ class Term:
     """A function f(p, g) of probability and membership, and its derivative with respect to p.
 
     Without `slope` the derivative is found from the value, which takes longer. `errors` are the functions of p that
-    f(p, 0) and f(1 - p, 1) are, with their number, where loops know both.
+    f(p, 0) and f(1 - p, 1) are, with their number, where loops know both. `squares` are the factors that `squares_of`
+    finds, where a compiler, which cannot look for them, is to know them.
     """
 
     value: Callable[[Any, Any], Tensor]
     slope: Callable[[Any, Any], Tensor] | None = None
     errors: tuple[tuple[OfError, float], tuple[OfError, float]] | None = None
+    squares: tuple[float, ...] | None = None
 
 
 Terms = tuple[Term, ...]
-SQUARES = Term(value=lambda p, g: p**2 + g**2, slope=lambda p, g: 2 * p)
+SQUARES = Term(lambda p, g: p**2 + g**2, lambda p, g: 2 * p, squares=(0.0, -2.0, 2.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)

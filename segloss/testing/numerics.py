@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from segloss.testing.base import (
     Loss,
@@ -192,20 +193,27 @@ def half_precision_is_close(loss: Loss, case: Case) -> None:
 
 @promise(places=twice)
 def compiles(loss: Loss, case: Case) -> None:
-    """The loss compiles as one graph, to the same value and gradient."""
+    """The loss compiles as one graph, once for all inputs of a size, to the same value and gradient."""
     torch.compiler.reset()
-    keywords = loss.keywords(case.replace(extras={}))
-    compiled = torch.compile(
-        lambda logits, target, **inputs: loss.function(logits, target, **keywords, **inputs),
-        fullgraph=True,
-        backend="aot_eager",
+    keywords, backend = loss.keywords(case.replace(extras={})), CompileCounterWithBackend("aot_eager")
+    compiled = Loss(
+        torch.compile(
+            lambda logits, target, **inputs: loss.function(logits, target, **keywords, **inputs),
+            fullgraph=True,
+            backend=backend,
+        )
     )
     expected, slope = value_and_grad(loss, case)
+    other = case.replace(target=case.target.clone(), extras={name: it.clone() for name, it in case.extras.items()})
     try:
-        value, gradient = value_and_grad(Loss(compiled), case)
+        value, gradient = value_and_grad(compiled, case)
+        number = backend.frame_count
+        value_and_grad(compiled, other)
     except Exception as error:
         raise AssertionError(f"the loss should compile with fullgraph=True: {error}") from error
     finally:
         torch.compiler.reset()
     close(value, expected, "compiled value")
     close(gradient, slope, "compiled gradient")
+    again = backend.frame_count - number
+    assert not again, f"other inputs of the same size should not be compiled for anew, {again} graphs were"
