@@ -1,7 +1,6 @@
 """Difference of two masks over their union, less of what they share where a class is mostly interior."""
 
-from jaxtyping import Bool
-from torch import Tensor
+import torch.nn.functional as F
 
 from segloss.core import (
     SQUARES,
@@ -16,6 +15,7 @@ from segloss.core import (
     Value,
     class_range,
     evidence,
+    inner_boundary,
     not_negative,
     over_classes,
     ratio,
@@ -78,18 +78,7 @@ def boundary_dou_loss(
     e = evidence(logits, target, *how, terms=(SQUARES,), soft=False)
     (squares,) = e.terms
     g = e.inputs.spatial(true_mask(e.inputs)[:, class_range(logits, include_background).start :])
-    boundary = e.pooled(_boundary(g).flatten(2).sum(2, dtype=squares.dtype))
+    on_boundary = inner_boundary(F.pad(g, [1, 1] * (g.ndim - 2)))  # what lies outside is not of the class either
+    boundary = e.pooled(on_boundary.flatten(2).sum(2, dtype=squares.dtype))
     alpha = (1 - 2 * (boundary + smooth) / (e.g + smooth)).clamp(max=alpha_max)
     return over_classes(ratio(squares - 2 * e.tp + smooth, squares - (1 + alpha) * e.tp + smooth), e)
-
-
-def _boundary(g: Bool[Tensor, "B C *S"]) -> Bool[Tensor, "B C *S"]:
-    """The voxels with a neighbour along an axis that is not of the mask."""
-    inner = g.clone()
-    for axis in range(2, g.ndim):
-        n = g.shape[axis]
-        inner.narrow(axis, 1, n - 1).logical_and_(g.narrow(axis, 0, n - 1))
-        inner.narrow(axis, 0, n - 1).logical_and_(g.narrow(axis, 1, n - 1))
-        inner.select(axis, 0).fill_(False)
-        inner.select(axis, n - 1).fill_(False)
-    return g & ~inner

@@ -18,6 +18,10 @@ def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None) ->
 
     What lies outside of the image or does not count is no neighbour.
     """
+    return (_operator if torch.compiler.is_compiling() else _inner_boundary)(masks, valid)
+
+
+def _inner_boundary(masks: Tensor, valid: Tensor | None) -> Tensor:
     outside = ~masks if valid is None else ~masks & valid
     beside = torch.zeros_like(masks)
     for axis in range(2, masks.ndim):
@@ -25,6 +29,17 @@ def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None) ->
         beside.narrow(axis, 0, steps).logical_or_(outside.narrow(axis, 1, steps))
         beside.narrow(axis, 1, steps).logical_or_(outside.narrow(axis, 0, steps))
     return masks & beside
+
+
+@torch.library.custom_op("segloss::inner_boundary", mutates_args=())
+def _operator(masks: Tensor, valid: Tensor | None) -> Tensor:
+    """The same as one operator to a compiler, whose vectors of booleans do not compile."""
+    return _inner_boundary(masks.contiguous(), valid)
+
+
+@_operator.register_fake
+def _(masks: Tensor, valid: Tensor | None) -> Tensor:
+    return masks.new_empty(masks.shape)
 
 
 def flat_contour(masks: FlatMasks, x: Inputs) -> FlatMasks:
