@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import segloss
-from segloss.core import CROSS_ENTROPY, SQUARES, Term, focused, operator, together
+from segloss.core import CROSS_ENTROPY, SQUARES, Term, focused, together
+from segloss.core import pass_operator as operator
 from segloss.core.morphology import _KINDS, _operator, _operator_slope
 from segloss.core.one_pass import pass_over
 from segloss.core.truth import How

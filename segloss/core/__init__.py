@@ -11,6 +11,7 @@ from segloss.core.blocks import predicted as predicted
 from segloss.core.box import counted_box as counted_box
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
+from segloss.core.contour_length import contour_length as contour_length
 from segloss.core.contours import contour as contour
 from segloss.core.contours import contour_distances as contour_distances
 from segloss.core.contours import flat_contour as flat_contour

@@ -21,14 +21,6 @@ def compiled(name: str) -> ModuleType | None:
     return module
 
 
-def by_operator(x: Tensor) -> bool:
-    """Whether a compiler is to see one operator in place of what is done to `x`.
-
-    So it is on the CPU, where a compiler writes what takes longer, and more memory, than loops do.
-    """
-    return torch.compiler.is_compiling() and x.device.type == "cpu"
-
-
 FULL_OR_HALF = torch.float32, torch.bfloat16, torch.float16
 """Types of logits; those of half precision are read as float32."""
 

@@ -126,9 +126,19 @@ def label_depth(
 
     `outside` is none of the labels.
     """
-    native: Any = compiled("native_depths")
-    found = native.squared_depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
+    found = _squared_depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
     return found.nan_to_num_(posinf=0.0).pow_(power / 2).flatten(2)
+
+
+@torch.library.custom_op("segloss::squared_depths", mutates_args=())
+def _squared_depths(labels: Tensor, size: Sequence[float], outside: int) -> Tensor:
+    native: Any = compiled("native_depths")
+    return native.squared_depths(labels, size, outside)
+
+
+@_squared_depths.register_fake
+def _(labels: Tensor, size: Sequence[float], outside: int) -> Tensor:
+    return labels.new_empty(labels.shape, dtype=torch.float32)
 
 
 def flat_distance(distance: DistanceMap, x: Inputs, name: str = "distance") -> Float[Tensor, "B C N"]:

@@ -1,17 +1,14 @@
 """What is left of the squared errors of each image and class, erosion after erosion."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.compiled import loops_for
 from segloss.core.inputs import spatial_sum
 from segloss.core.looped import looped
-from segloss.core.per_map import per_map
 from segloss.core.recomputed import recomputed
 
 Map = Float[Tensor, "B C *S"]
@@ -26,12 +23,7 @@ def eroded_errors(p: Map, g: Mask, valid: Valid, prices: Sequence[float], *, str
     image by image and class by class, where it is not flat. Beyond the image, and where voxels do not count, there is
     no error.
     """
-    how = {"prices": prices, "stretched": stretched}
-    plain = partial(_plain, **how)
-    if loops := loops_for(p, "native_eroded"):
-        value, slope = partial(loops.eroded_errors, **how), partial(loops.eroded_errors_slope, **how)
-        return looped(value, slope, plain, p, g, valid)
-    return per_map(plain, p, g, valid)
+    return looped("native_eroded", "eroded_errors", _plain, p, g, valid, prices=prices, stretched=stretched)
 
 
 def _plain(p: Map, g: Mask, valid: Valid, prices: Sequence[float], stretched: bool) -> Float[Tensor, "B C"]:

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from segloss.core.compiled import by_operator, compiled
+from segloss.core.compiled import compiled
 from segloss.core.function import Function
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
+from segloss.core.opaque import by_operator
 
 SAMPLE = 2**14
 PART = 2**18

@@ -1,22 +1,29 @@
-"""A function whose value and gradient are found by compiled loops."""
+"""A function whose value and gradient are found by compiled loops, to a compiler one operator."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from segloss.core.compiled import loops_for
 from segloss.core.function import Function
+from segloss.core.opaque import OfMaps, by_operator, is_there
+from segloss.core.per_map import per_map
 
-OfMaps = Callable[..., Tensor]
 
+def looped(module: str, name: str, plain: OfMaps, y: Tensor, *fixed: Tensor | None, **how: Any) -> Tensor:
+    """`plain(y, *fixed, **how)`, by the loops of a module where they can take `y`: `name` and `name_slope`.
 
-def looped(value: OfMaps, slope: OfMaps, plain: OfMaps, y: Tensor, *fixed: Tensor | None) -> Tensor:
-    """`value(y, *fixed)`, with the gradient `slope(price, y, *fixed)` of `y`; second derivatives are those of `plain`.
-
-    No gradient flows through `fixed`.
+    No gradient flows through `fixed`. Second derivatives are those of `plain`.
     """
-    return _Looped.apply(y, value, slope, plain, *fixed)  # pyright: ignore[reportReturnType]
+    if by_operator(y) and y.dtype == torch.float32 and is_there(module):
+        return getattr(torch.ops.segloss, name)(y, *fixed, *how.values())
+    plain = partial(plain, **how)
+    if loops := loops_for(y, module):
+        value, slope = (partial(getattr(loops, it), **how) for it in (name, f"{name}_slope"))
+        return _Looped.apply(y, value, slope, plain, *fixed)  # pyright: ignore[reportReturnType]
+    return per_map(plain, y, *fixed)
 
 
 class _Looped(Function):

@@ -20,8 +20,9 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from segloss.core.blocks import SIZE
-from segloss.core.compiled import by_operator, loops_for
+from segloss.core.compiled import loops_for
 from segloss.core.function import Function
+from segloss.core.opaque import by_operator
 
 Map = Shaped[Tensor, "B C *S"]
 Valid = Bool[Tensor, "B 1 *S"] | None

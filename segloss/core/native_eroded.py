@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native import HALF, INFINITE, TWO, ZERO, bits_of, f32, i32, loop, of_bits, where
+from segloss.core.opaque import as_operator
 from segloss.core.threads import in_threads
 
 TILE = 1024
@@ -224,6 +225,13 @@ def eroded_errors_slope(
     out = empty(p.shape, p.dtype)
     _run(price_back, p, g, valid, prices, stretched, out.view(_shape(p)))
     return out.mul_(price.to(out.dtype).view(*price.shape, *[1] * (p.ndim - 2)))
+
+
+def _like(p: Tensor, *_: object) -> Tensor:
+    return p.new_empty(p.shape[:2], dtype=torch.float64)
+
+
+as_operator("eroded_errors", eroded_errors, eroded_errors_slope, _like)
 
 
 def try_out() -> None:

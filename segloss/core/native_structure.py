@@ -17,6 +17,7 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native import EPS, ONE, ZERO, f32, loop, where
+from segloss.core.opaque import as_operator
 from segloss.core.threads import in_threads
 
 TILE = 2048
@@ -165,6 +166,13 @@ def structural_difference(p: Tensor, g: Tensor, weights: Sequence[float], smooth
 def structural_difference_slope(price: Tensor, p: Tensor, g: Tensor, weights: Sequence[float], smooth: float) -> Tensor:
     """The gradient of p from that of the difference."""
     return _run(difference_back, weights, smooth, p, g, price)
+
+
+def _like(p: Tensor, *_: object) -> Tensor:
+    return p.new_empty(p.shape)
+
+
+as_operator("structural_difference", structural_difference, structural_difference_slope, _like)
 
 
 def _run(do: Any, weights: Sequence[float], smooth: float, p: Tensor, g: Tensor, *others: Tensor) -> Tensor:

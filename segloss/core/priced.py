@@ -5,14 +5,14 @@ of the size of a block.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
 from segloss.core.blocks import Block, blocks, chain, part, predicted, put
-from segloss.core.compiled import FULL_OR_HALF, loops_for
+from segloss.core.compiled import FULL_OR_HALF, compiled, loops_for
 from segloss.core.distance import (
     DistanceMap,
     Spacing,
@@ -26,6 +26,7 @@ from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
 from segloss.core.masks import predicted_label, predicted_mask, true_mask
 from segloss.core.memory import empty_like
+from segloss.core.opaque import as_operator, by_operator
 
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
@@ -61,8 +62,11 @@ def _by_label(
 
     So these are found once instead of for every class. None where there are no loops that do.
     """
-    exclusive = x.activation == "softmax" and not x.dense and (x.valid is None or bool(x.valid.all()))
-    if not exclusive or not _loops(x.logits, x.activation) or backend_of(x.logits.device) != "numba":
+    traced = torch.compiler.is_compiling()
+    exclusive = x.activation == "softmax" and not x.dense
+    exclusive = exclusive and (x.valid is None or (not traced and bool(x.valid.all())))
+    can = by_operator(x.logits) and x.logits.dtype in FULL_OR_HALF if traced else _loops(x.logits, x.activation)
+    if not exclusive or not can or not _by_numba():
         return None
     images, classes, voxels = x.logits.shape
     labels = torch.empty(images, 1 if one_sided else 2, voxels, dtype=torch.uint8 if classes < 255 else torch.int32)
@@ -72,8 +76,14 @@ def _by_label(
     return label_depth(labels, x, spacing, power, classes + 1), labels
 
 
+@torch.compiler.assume_constant_result
+def _by_numba() -> bool:
+    return backend_of(torch.device("cpu")) == "numba" and compiled("native_priced") is not None
+
+
 def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B K C"]:
     run = _plain if torch.compiler.is_compiling() else _Sums.apply
+    run = _operator if by_operator(x.logits) and x.activation != "none" else run
     return run(x.logits, x.valid, x.activation, *priced)  # pyright: ignore[reportReturnType]
 
 
@@ -93,31 +103,66 @@ def _plain(
     return torch.stack([value.sum(2, dtype=sum_dtype(p.device)) for value in values], 1)
 
 
+def _value(
+    logits: Tensor, valid: Tensor | None, activation: str, price: Tensor, true: Tensor | None, rim: float
+) -> Tensor:
+    if loops := _loops(logits, activation):
+        return loops.priced_pass(logits, valid, activation == "softmax", price, true, rim)
+    kind, (images, classes, _) = cast(ResolvedActivation, activation), logits.shape
+    sums = logits.new_zeros(images, 1 if true is None else 4, classes, dtype=sum_dtype(logits.device))
+    for at, work in blocks(logits, arrays=3):
+        p, given = predicted(at.of(logits), part(valid, at), kind, work), at.of(price)
+        if true is None:
+            value = p.mul_(_with_rim(given, rim, work[1]))
+        else:
+            g = put(at.of(true), p.dtype, work[1])
+            for k, overlap in enumerate((p, torch.mul(p, g, out=work[2]), g)):
+                at.add(sums[:, k], overlap.sum(2))
+            value = p.sub_(g).square_().mul_(given)
+        at.add(sums[:, -1], value.sum(2))
+    return sums
+
+
+def _slope(
+    of_sums: Tensor,
+    logits: Tensor,
+    valid: Tensor | None,
+    activation: str,
+    price: Tensor,
+    true: Tensor | None,
+    rim: float,
+) -> Tensor:
+    if loops := _loops(logits, activation):
+        return loops.priced_gradient(logits, valid, activation == "softmax", price, true, rim, of_sums)
+    kind, gradient = cast(ResolvedActivation, activation), empty_like(logits)
+    for at, work in blocks(logits, arrays=3):
+        here, given = part(valid, at), at.of(price)
+        p = predicted(at.of(logits), here, kind, work)
+        *of_overlap, of_value = at.each(of_sums).to(p.dtype).unsqueeze(-1).unbind(1)
+        if true is None:
+            slope = _with_rim(given, rim, work[1]).mul_(of_value)
+        else:
+            slope, (of_p, of_right, _) = put(at.of(true), p.dtype, work[1]), of_overlap
+            error = torch.sub(p, slope, out=work[2]).mul_(given).mul_(2 * of_value)
+            slope.mul_(of_right).add_(of_p).add_(error)
+        chain(at.of(gradient), slope, p, here, kind)
+    return gradient
+
+
+def _like(
+    logits: Tensor, valid: Tensor | None, activation: str, price: Tensor, true: Tensor | None, _: float
+) -> Tensor:
+    sums = logits.shape[0], 1 if true is None else 4, logits.shape[1]
+    return logits.new_empty(sums, dtype=sum_dtype(logits.device))
+
+
+_operator = as_operator("priced_sums", _value, _slope, _like)
+
+
 class _Sums(Function):
     @staticmethod
-    def forward(
-        logits: Block,
-        valid: Tensor | None,
-        activation: ResolvedActivation,
-        price: Block,
-        true: Block | None,
-        rim: float,
-    ) -> Tensor:
-        if loops := _loops(logits, activation):
-            return loops.priced_pass(logits, valid, activation == "softmax", price, true, rim)
-        images, classes, _ = logits.shape
-        sums = logits.new_zeros(images, 1 if true is None else 4, classes, dtype=sum_dtype(logits.device))
-        for at, work in blocks(logits, arrays=3):
-            p, given = predicted(at.of(logits), part(valid, at), activation, work), at.of(price)
-            if true is None:
-                value = p.mul_(_with_rim(given, rim, work[1]))
-            else:
-                g = put(at.of(true), p.dtype, work[1])
-                for k, overlap in enumerate((p, torch.mul(p, g, out=work[2]), g)):
-                    at.add(sums[:, k], overlap.sum(2))
-                value = p.sub_(g).square_().mul_(given)
-            at.add(sums[:, -1], value.sum(2))
-        return sums
+    def forward(logits: Block, *given: Any) -> Tensor:
+        return _value(logits, *given)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -127,30 +172,15 @@ class _Sums(Function):
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
         (of_sums,), (logits, valid, price, true), nothing = prices, ctx.saved_tensors, (None,) * 5
+        given = logits, valid, ctx.activation, price, true, ctx.rim
         if torch.is_grad_enabled():
-            sums = _plain(logits, valid, ctx.activation, price, true, ctx.rim)
-            return *torch.autograd.grad(sums, logits, of_sums, create_graph=True), *nothing
-        if loops := _loops(logits, ctx.activation):
-            joint = ctx.activation == "softmax"
-            return loops.priced_gradient(logits, valid, joint, price, true, ctx.rim, of_sums), *nothing
-        gradient = empty_like(logits)
-        for at, work in blocks(logits, arrays=3):
-            here, given = part(valid, at), at.of(price)
-            p = predicted(at.of(logits), here, ctx.activation, work)
-            *of_overlap, of_value = at.each(of_sums).to(p.dtype).unsqueeze(-1).unbind(1)
-            if true is None:
-                slope = _with_rim(given, ctx.rim, work[1]).mul_(of_value)
-            else:
-                slope, (of_p, of_right, _) = put(at.of(true), p.dtype, work[1]), of_overlap
-                error = torch.sub(p, slope, out=work[2]).mul_(given).mul_(2 * of_value)
-                slope.mul_(of_right).add_(of_p).add_(error)
-            chain(at.of(gradient), slope, p, here, ctx.activation)
-        return gradient, *nothing
+            return *torch.autograd.grad(_plain(*given), logits, of_sums, create_graph=True), *nothing
+        return _slope(of_sums, *given), *nothing
 
 
 def _with_rim(price: Block, rim: float, out: Block) -> Block:
     return torch.lt(price, 0, out=out).mul_(rim).add_(price)
 
 
-def _loops(logits: Block, activation: ResolvedActivation) -> ModuleType | None:
+def _loops(logits: Block, activation: str) -> ModuleType | None:
     return None if activation == "none" else loops_for(logits, "native_priced", *FULL_OR_HALF)

@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segloss.core.blocks import cores_for, kept
-from segloss.core.compiled import by_operator
 from segloss.core.inputs import Inputs, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth
 from segloss.core.masks import true_mask
 from segloss.core.one_pass import pass_over, plain_pass
-from segloss.core.operator import is_told, operator
+from segloss.core.opaque import by_operator
+from segloss.core.pass_operator import is_told, operator
 from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
 from segloss.core.squares import all_squares, squares_of

@@ -13,6 +13,7 @@ from segloss.core.blocks import SIZE
 from segloss.core.compiled import loops_for
 from segloss.core.function import Function
 from segloss.core.inputs import sum_dtype
+from segloss.core.opaque import as_operator, by_operator
 
 Map = Float[Tensor, "B C *S"]
 Channels = Float[Tensor, "K *S"]
@@ -21,6 +22,8 @@ Windows = Float[Tensor, "K D N"]
 
 def window_mean(x: Map, size: int) -> Map:
     """The mean over a window around each voxel, of odd size; what lies outside of the map is 0 and counts."""
+    if by_operator(x):
+        return _operator(x, size)
     return _mean(x, size) if torch.compiler.is_compiling() else _Mean.apply(x, size)  # pyright: ignore[reportReturnType]
 
 
@@ -48,6 +51,17 @@ class _Mean(Function):
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
         return _Mean.apply(prices[0], ctx.size), None  # pyright: ignore[reportReturnType]
+
+
+def _slid(x: Tensor, size: int) -> Tensor:
+    return _mean(x.contiguous(), size)
+
+
+def _slid_back(price: Tensor, x: Tensor, size: int) -> Tensor:
+    return _slid(price, size)
+
+
+_operator = as_operator("window_mean", _slid, _slid_back, lambda x, size: x.new_empty(x.shape))
 
 
 def windows(x: Channels, size: int) -> Windows:
