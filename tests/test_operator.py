@@ -8,6 +8,7 @@ import torch
 import segloss
 from segloss.core import CROSS_ENTROPY, SQUARES, Term, focused, together
 from segloss.core import pass_operator as operator
+from segloss.core.compiled import compiled
 from segloss.core.morphology import _KINDS, _operator, _operator_slope
 from segloss.core.one_pass import pass_over
 from segloss.core.truth import How
@@ -94,6 +95,44 @@ def test_a_compiler_is_told_what_morphology_gives(kind, shape, masked):
     torch.library.opcheck(
         _operator_slope, (y.detach(), valid, value, torch.rand(y.shape, generator=generator), kind, 3)
     )
+
+
+def ops():
+    """Operators, with what they may be given."""
+    generator = torch.Generator().manual_seed(0)
+    p = torch.rand(2, 3, 6, 5, generator=generator)
+    g, valid = p > 0.5, torch.rand(2, 1, 6, 5, generator=generator) > 0.2
+    logits, price = torch.randn(2, 3, 30, generator=generator), torch.rand(2, 3, 30, generator=generator)
+    labels = torch.randint(0, 3, (2, 2, 30), generator=generator, dtype=torch.uint8)
+    yield "inner_boundary", (g, None)
+    yield "inner_boundary", (g.transpose(2, 3), valid.transpose(2, 3))
+    yield "squared_depths", (labels.view(2, 2, 6, 5), [1.0, 0.5], 4)
+    yield "window_mean", (p.transpose(2, 3), 3)
+    yield "slope_of_window_mean", (p, p, 3)
+    yield "length_of_contours", (p.mT, valid.mT, True)
+    yield "length_of_contours", (g.to(torch.uint8), None, False)
+    for true, of in ((g.flatten(2), price), (labels, price[:, :2]), (None, price)):
+        for dtype in (torch.float32, torch.bfloat16):
+            given = logits.to(dtype), None if true is labels else valid.flatten(2), "softmax", of, true, 0.5
+            yield "priced_sums", given
+            yield "slope_of_priced_sums", (torch.rand(2, 1 if true is None else 4, 3, dtype=torch.float64), *given)
+    given = p, g, valid, [1.0, 2.0], True
+    yield "eroded_errors", given
+    yield "slope_of_eroded_errors", (torch.rand(2, 3, dtype=torch.float64), *given)
+    given = p, g, [0.2, 0.6, 0.2], 0.1
+    yield "structural_difference", given
+    yield "slope_of_structural_difference", (p, *given)
+
+
+@pytest.mark.parametrize("place", range(len([*ops()])))
+def test_a_compiler_is_told_what_operators_give(place):
+    name, given = [*ops()][place]
+    for module in ("native_eroded", "native_structure", "native_priced", "native_depths"):
+        assert compiled(module) is not None
+    tests = ("test_schema", "test_faketensor") if "slope" in name else torch.library._OPCHECK_DEFAULT_UTILS
+    first = given[0].is_floating_point() and "slope" not in name
+    given = (given[0].detach().clone().requires_grad_() if first else given[0], *given[1:])
+    torch.library.opcheck(getattr(torch.ops.segloss, name).default, given, test_utils=tests)
 
 
 def test_functions_are_not_told():

@@ -36,7 +36,8 @@ def _plain_length(y: Map, valid: Valid | None) -> Float[Tensor, "B C"]:
 
 def _found(y: Map, valid: Valid | None, with_slope: bool) -> tuple[Float[Tensor, "B C"], Map]:
     """Length and gradient, map by map; the first of equal values in a window has the gradient, as in pooling."""
-    length, slope = y.new_empty(y.shape[:2], dtype=sum_dtype(y.device)), torch.empty_like(y)
+    length = y.new_empty(y.shape[:2], dtype=sum_dtype(y.device))
+    slope = torch.empty_like(y) if with_slope else y.new_empty(0)
     for image, channel in itertools.product(*map(range, y.shape[:2])):
         here = None if valid is None else valid[image, 0]
         eroding = _extremes(_with(y[image, channel], here, 2), torch.minimum)
@@ -80,7 +81,7 @@ def _operator(y: Tensor, valid: Tensor | None, with_slope: bool) -> tuple[Tensor
 
 @_operator.register_fake
 def _(y: Tensor, valid: Tensor | None, with_slope: bool) -> tuple[Tensor, Tensor]:
-    return y.new_empty(y.shape[:2], dtype=sum_dtype(y.device)), y.new_empty(y.shape)
+    return y.new_empty(y.shape[:2], dtype=sum_dtype(y.device)), y.new_empty(y.shape if with_slope else 0)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
