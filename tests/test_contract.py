@@ -1,14 +1,18 @@
 """Every promise of the contract, for every loss and measure of the catalogue."""
 
+import shutil
 from typing import Any
 
 import pytest
+import torch
 
 from segloss import catalog
-from segloss.testing import CONTRACT
+from segloss.testing import CONTRACT, Loss
+from segloss.testing.base import twice, value_and_grad
 from segloss.testing.members import Member, members
 
 DISTRIBUTED = "ranks_equal_one_process"  # in test_distributed.py
+FUNCTIONS = {it.loss.function.__name__: it for it in members() if not it.loss.measure}
 
 
 def cases() -> list[Any]:
@@ -25,6 +29,21 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize(("member", "promise"), cases())
 def test_contract(member: Member, promise: str) -> None:
     CONTRACT[promise].test(member.loss)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of what it does itself
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch asks for a compiler of C++")
+@pytest.mark.parametrize("member", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_what_torch_compiles_is_the_same(member: Member) -> None:
+    """The contract asks for one graph; this is what becomes of it, or of several."""
+    loss, (task, dims) = member.loss, next(twice(member.loss))
+    case = loss.on(task, dims).to(torch.float32)
+    torch.compiler.reset()
+    keywords = loss.keywords(case.replace(extras={}))
+    compiled = torch.compile(lambda *given, **inputs: loss.function(*given, **keywords, **inputs))
+    expected, found = value_and_grad(loss, case), value_and_grad(Loss(compiled), case)
+    torch.compiler.reset()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_every_loss_has_a_module() -> None:
