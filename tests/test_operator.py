@@ -104,8 +104,15 @@ def ops():
     g, valid = p > 0.5, torch.rand(2, 1, 6, 5, generator=generator) > 0.2
     logits, price = torch.randn(2, 3, 30, generator=generator), torch.rand(2, 3, 30, generator=generator)
     labels = torch.randint(0, 3, (2, 2, 30), generator=generator, dtype=torch.uint8)
-    yield "inner_boundary", (g, None)
-    yield "inner_boundary", (g.transpose(2, 3), valid.transpose(2, 3))
+    yield "inner_boundary", (g, None, True)
+    yield "inner_boundary", (g.mT, valid.mT, False)
+    yield "true_mask", (logits, labels[:, :1], valid.flatten(2), False)
+    yield "true_mask", (logits, logits.softmax(1), None, True)
+    for activation in ("softmax", "sigmoid", "none"):
+        yield "predicted_mask", (logits, valid.flatten(2), activation)
+    yield "predicted_label", (logits, torch.uint8)
+    yield "window_scatter", (p.flatten(0, 1), g.flatten(0, 1).float(), 3)
+    yield "slope_of_window_scatter", (torch.rand(3, 18, 18, dtype=torch.float64), p[0], g[0].float(), 3)
     yield "squared_depths", (labels.view(2, 2, 6, 5), [1.0, 0.5], 4)
     yield "window_mean", (p.transpose(2, 3), 3)
     yield "slope_of_window_mean", (p, p, 3)

@@ -1,7 +1,5 @@
 """Difference of two masks over their union, less of what they share where a class is mostly interior."""
 
-import torch.nn.functional as F
-
 from segloss.core import (
     SQUARES,
     Absent,
@@ -78,7 +76,6 @@ def boundary_dou_loss(
     e = evidence(logits, target, *how, terms=(SQUARES,), soft=False)
     (squares,) = e.terms
     g = e.inputs.spatial(true_mask(e.inputs)[:, class_range(logits, include_background).start :])
-    on_boundary = inner_boundary(F.pad(g, [1, 1] * (g.ndim - 2)))  # what lies outside is not of the class either
-    boundary = e.pooled(on_boundary.flatten(2).sum(2, dtype=squares.dtype))
+    boundary = e.pooled(inner_boundary(g, outside=True).flatten(2).sum(2, dtype=squares.dtype))
     alpha = (1 - 2 * (boundary + smooth) / (e.g + smooth)).clamp(max=alpha_max)
     return over_classes(ratio(squares - 2 * e.tp + smooth, squares - (1 + alpha) * e.tp + smooth), e)

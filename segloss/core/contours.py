@@ -9,37 +9,34 @@ from torch import Tensor
 
 from segloss.core.distance import Masks
 from segloss.core.inputs import Inputs
+from segloss.core.opaque import as_map
 
 FlatMasks = Bool[Tensor, "B K N"]
 
 
-def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None) -> Masks:
+def inner_boundary(masks: Masks, valid: Bool[Tensor, "B 1 *S"] | None = None, *, outside: bool = False) -> Masks:
     """Voxels of a mask with a neighbour along an axis that is not of it.
 
-    What lies outside of the image or does not count is no neighbour.
+    What lies outside of the image is a neighbour if that is said; what does not count is none.
     """
-    return (_operator if torch.compiler.is_compiling() else _inner_boundary)(masks, valid)
+    if torch.compiler.is_compiling():  # whose vectors of booleans do not compile
+        return _operator(masks, valid, outside)
+    return _inner_boundary(masks, valid, outside)
 
 
-def _inner_boundary(masks: Tensor, valid: Tensor | None) -> Tensor:
-    outside = ~masks if valid is None else ~masks & valid
-    beside = torch.zeros_like(masks)
+def _inner_boundary(masks: Tensor, valid: Tensor | None, outside: bool) -> Tensor:
+    others = ~masks if valid is None else ~masks & valid
+    beside = masks.new_zeros(masks.shape)
     for axis in range(2, masks.ndim):
         steps = masks.shape[axis] - 1
-        beside.narrow(axis, 0, steps).logical_or_(outside.narrow(axis, 1, steps))
-        beside.narrow(axis, 1, steps).logical_or_(outside.narrow(axis, 0, steps))
-    return masks & beside
+        beside.narrow(axis, 0, steps).logical_or_(others.narrow(axis, 1, steps))
+        beside.narrow(axis, 1, steps).logical_or_(others.narrow(axis, 0, steps))
+        for edge in (0, steps) if outside else ():
+            beside.select(axis, edge).fill_(True)
+    return beside.logical_and_(masks)
 
 
-@torch.library.custom_op("segloss::inner_boundary", mutates_args=())
-def _operator(masks: Tensor, valid: Tensor | None) -> Tensor:
-    """The same as one operator to a compiler, whose vectors of booleans do not compile."""
-    return _inner_boundary(masks.contiguous(), valid)
-
-
-@_operator.register_fake
-def _(masks: Tensor, valid: Tensor | None) -> Tensor:
-    return masks.new_empty(masks.shape)
+_operator = as_map("inner_boundary", _inner_boundary, lambda masks, *_: masks.new_empty(masks.shape))
 
 
 def flat_contour(masks: FlatMasks, x: Inputs) -> FlatMasks:

@@ -22,6 +22,7 @@ from segloss.core.compiled import compiled
 from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
 from segloss.core.masks import true_mask
 from segloss.core.memory import zeros_like
+from segloss.core.opaque import as_map
 
 Masks = Bool[Tensor, "B C *S"]
 DistanceMap = Float[Tensor, "B C *S"]
@@ -126,19 +127,18 @@ def label_depth(
 
     `outside` is none of the labels.
     """
-    found = _squared_depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
+    found = _depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
     return found.nan_to_num_(posinf=0.0).pow_(power / 2).flatten(2)
 
 
-@torch.library.custom_op("segloss::squared_depths", mutates_args=())
 def _squared_depths(labels: Tensor, size: Sequence[float], outside: int) -> Tensor:
     native: Any = compiled("native_depths")
     return native.squared_depths(labels, size, outside)
 
 
-@_squared_depths.register_fake
-def _(labels: Tensor, size: Sequence[float], outside: int) -> Tensor:
-    return labels.new_empty(labels.shape, dtype=torch.float32)
+_depths = as_map(
+    "squared_depths", _squared_depths, lambda labels, *_: labels.new_empty(labels.shape, dtype=torch.float32)
+)
 
 
 def flat_distance(distance: DistanceMap, x: Inputs, name: str = "distance") -> Float[Tensor, "B C N"]:

@@ -46,3 +46,10 @@ def as_operator(name: str, value: OfMaps, slope: OfMaps, like: OfMaps) -> OfMaps
 
     there.register_autograd(gradient, setup_context=keep)
     return there
+
+
+def as_map(name: str, value: OfMaps, like: OfMaps) -> OfMaps:
+    """The same without a gradient."""
+    found = torch.library.custom_op(f"segloss::{name}", value, mutates_args=())
+    found.register_fake(like)
+    return found

@@ -79,8 +79,9 @@ def window_scatter(p: Map, g: Map, size: int) -> Float[Tensor, "B C D D"]:
     The windows are laid out block by block, and again on the way back.
     """
     maps = p.flatten(0, 1), g.detach().flatten(0, 1)
-    found: Any = _scatter(*maps, size) if torch.compiler.is_compiling() else _Scatter.apply(*maps, size)[0]  # pyright: ignore[reportOptionalSubscript]
-    return found.unflatten(0, p.shape[:2])
+    run: Any = _scatter if torch.compiler.is_compiling() else _Scatter.apply
+    run = _scatter_operator if by_operator(p) else run
+    return run(*maps, size).unflatten(0, p.shape[:2])
 
 
 def _scatter(p: Tensor, g: Tensor, size: int) -> Float[Tensor, "K D D"]:
@@ -90,53 +91,69 @@ def _scatter(p: Tensor, g: Tensor, size: int) -> Float[Tensor, "K D D"]:
     return x @ x.mT
 
 
+def _value(p: Tensor, g: Tensor, size: int) -> Tensor:
+    if loops := loops_for(p, "native_windows"):
+        moment = loops.window_scatter(p, g, size)
+    else:
+        width = 2 * size ** (p.ndim - 1)
+        moment = p.new_zeros(len(p), width, width, dtype=sum_dtype(p.device))
+        for at, _ in _slabs(p, size):
+            x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
+            moment[at[0]] += x @ x.mT
+    total, number = _totals(p, g, size)
+    return moment - total @ total.mT / number
+
+
+def _slope(price: Tensor, p: Tensor, g: Tensor, size: int) -> Tensor:
+    total, number = _totals(p, g, size)
+    price = (price + price.mT)[:, : total.shape[1] // 2]
+    offset = price @ total / number
+    if loops := loops_for(p, "native_windows"):
+        return loops.window_scatter_slope(p, g, size, price, offset[:, :, 0])
+    gradient = p.new_zeros(p.shape)
+    for at, inner in _slabs(p, size):
+        x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
+        slope = torch.baddbmm(offset[at[0]], price[at[0]], x, beta=-1).unflatten(2, inner)
+        for part, of_place in zip(_shifts(gradient[at], inner, size), slope.unbind(1), strict=True):
+            part += of_place
+    return gradient
+
+
+def _like(p: Tensor, g: Tensor, size: int) -> Tensor:
+    width = 2 * size ** (p.ndim - 1)
+    return p.new_empty(p.shape[0], width, width, dtype=sum_dtype(p.device))
+
+
+_scatter_operator = as_operator("window_scatter", _value, _slope, _like)
+
+
 class _Scatter(Function):
     @staticmethod
-    def forward(p: Tensor, g: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        if loops := loops_for(p, "native_windows"):
-            moment = loops.window_scatter(p, g, size)
-        else:
-            width = 2 * size ** (p.ndim - 1)
-            moment = p.new_zeros(len(p), width, width, dtype=sum_dtype(p.device))
-            for at, _ in _slabs(p, size):
-                x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
-                moment[at[0]] += x @ x.mT
-        total = torch.cat([_totals(p, size), _totals(g, size)], 1)
-        mean = total / math.prod(n - size + 1 for n in p.shape[1:])
-        return moment - total @ mean.mT, mean
+    def forward(p: Tensor, g: Tensor, size: int) -> Tensor:
+        return _value(p, g, size)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         p, g, ctx.size = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(p, g, output[1])
+        ctx.save_for_backward(p, g)
 
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        price, (p, g, mean), size = prices[0], ctx.saved_tensors, ctx.size
+        p, g = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *torch.autograd.grad(_scatter(p, g, size), p, price, create_graph=True), None, None
-
-        places = mean.shape[1] // 2
-        price = (price + price.mT)[:, :places]
-        offset = price @ mean
-        if loops := loops_for(p, "native_windows"):
-            return loops.window_scatter_slope(p, g, size, price, offset[:, :, 0]), None, None
-        gradient = torch.zeros_like(p)
-        for at, inner in _slabs(p, size):
-            x = torch.cat([windows(p[at], size), windows(g[at], size)], 1)
-            slope = torch.baddbmm(offset[at[0]], price[at[0]], x, beta=-1).unflatten(2, inner)
-            for part, of_place in zip(_shifts(gradient[at], inner, size), slope.unbind(1), strict=True):
-                part += of_place
-        return gradient, None, None
+            return *torch.autograd.grad(_scatter(p, g, ctx.size), p, prices[0], create_graph=True), None, None
+        return _slope(prices[0], p, g, ctx.size), None, None
 
 
-def _totals(x: Channels, size: int) -> Float[Tensor, "K D 1"]:
-    """The sum of each place over all windows."""
-    x = x.to(sum_dtype(x.device))
-    for axis in range(x.ndim - 1, 0, -1):
-        x = x.unfold(axis, x.shape[axis] - size + 1, 1).sum(-1)
-    return x.reshape(len(x), -1, 1)
+def _totals(p: Channels, g: Channels, size: int) -> tuple[Float[Tensor, "K D 1"], int]:
+    """The sum of each place over all windows, and their number."""
+    totals = []
+    for x in (p, g):
+        x = x.to(sum_dtype(x.device))
+        for axis in range(x.ndim - 1, 0, -1):
+            x = x.unfold(axis, x.shape[axis] - size + 1, 1).sum(-1)
+        totals.append(x.reshape(len(x), -1, 1))
+    return torch.cat(totals, 1), math.prod(n - size + 1 for n in p.shape[1:])
 
 
 def _slabs(x: Channels, size: int) -> Iterator[tuple[tuple[slice, slice], torch.Size]]:
