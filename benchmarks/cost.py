@@ -14,7 +14,7 @@ time is compared with that of moving the data alone; `--write` keeps these in be
     shapes      all losses with the parameters of their papers, on the shapes below
     one thread  those with a peer
     bfloat16    the same in bfloat16, against cross-entropy in bfloat16
-    compiled    those of `COMMON` under torch.compile, against cross-entropy under torch.compile
+    compiled    the same under torch.compile, against cross-entropy under torch.compile
     voxels      those of `COMMON` by the number of voxels, with 4 classes
     classes     those of `COMMON` by the number of classes
 """
@@ -79,24 +79,23 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
         if device == "cpu":
             yield Point("one thread", group, On(one), threads=1)
         yield Point("bfloat16", group, On(one, torch.bfloat16, device))
+        yield Point("compiled", group, On(one, device=device), compiled=True)
     for it in plain:
         for each in sides:
             yield Point("voxels", (it,), On((1, 4, each, each), device=device))
         for number in classes:
             yield Point("classes", (it,), On((1, number, side, side), device=device))
-        yield Point("compiled", (it,), On(one, device=device), compiled=True)
 
 
 def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
     """The figures of every loss of a point."""
     torch.set_num_threads(point.threads)
-    made: dict[str, Made] = {}
-    for it in point.group:
-        call = it.make(point.on)
-        if call is not None:
-            made[it.name] = call[0], torch.compile(call[1]) if point.compiled else call[1]
-    logits, call = cross_entropy(point.on)
-    yardstick = logits, torch.compile(call) if point.compiled else call
+    given = {it.name: it.make(point.on) for it in point.group}
+    made = {name: it for name, it in given.items() if it is not None}
+    yardstick = cross_entropy(point.on)
+    if point.compiled:
+        torch.compiler.reset()
+        yardstick, made = compiled(yardstick), {name: compiled(it) for name, it in made.items()}
     gpu = point.on.device == "cuda"
     least = floor(point.on) if gpu and made else 0.0
     of_yardstick = on_gpu(yardstick).milliseconds if gpu and made else 0.0
@@ -118,6 +117,11 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
             "memory_ratio": None if peak is None else round(peak, 3),
             **(_of_gpu(on_gpu(made[name]), of_yardstick, least) if gpu else {}),
         }
+
+
+def compiled(made: Made) -> Made:
+    """The same under torch.compile."""
+    return made[0], torch.compile(made[1])
 
 
 def _of_gpu(found: OnGpu, of_yardstick: float, least: float) -> dict[str, Any]:
