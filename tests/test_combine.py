@@ -54,6 +54,17 @@ def test_terms_on_the_same_sums_share_a_pass(passes):
     assert len(passes) == 1
 
 
+def test_a_compiler_takes_a_compound_whole():
+    logits, target = batch()
+    criterion = segloss.Compound([(1, segloss.DiceLoss()), (0.5, segloss.JaccardLoss()), (2, segloss.FocalLoss())])
+    expected = criterion(logits, target)
+    torch.compiler.reset()
+    value = torch.compile(criterion, fullgraph=True, backend="aot_eager")(logits, target)
+    torch.compiler.reset()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient(value, logits), gradient(expected, logits))
+
+
 def test_terms_that_ignore_different_labels_share_nothing(passes):
     logits, target = batch()
     criterion = segloss.Compound([(1, segloss.DiceLoss()), (1, segloss.DiceLoss(ignore_index=2))])

@@ -1,7 +1,7 @@
 """What losses of the same inputs may share while they are added up: their checked inputs, and the pass over them."""
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -10,9 +10,13 @@ import torch
 _CACHE: ContextVar[dict[Hashable, Any] | None] = ContextVar("cache", default=None)
 
 
+def sharing() -> AbstractContextManager[None]:
+    """Within this block the same inputs are checked once, and passed over once; a compiler sees to that by itself."""
+    return nullcontext() if torch.compiler.is_compiling() else _sharing()
+
+
 @contextmanager
-def sharing() -> Iterator[None]:
-    """Within this block the same inputs are checked once, and passed over once."""
+def _sharing() -> Iterator[None]:
     token = _CACHE.set({})
     try:
         yield
@@ -21,7 +25,7 @@ def sharing() -> Iterator[None]:
 
 
 def is_sharing() -> bool:
-    """Whether anything is shared now; a compiler finds what is common by itself."""
+    """Whether anything is shared now."""
     return not torch.compiler.is_compiling() and _CACHE.get() is not None
 
 
