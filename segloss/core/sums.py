@@ -1,17 +1,20 @@
 """Class sums, sums of losses by the truth, and the log-probability of the truth at every voxel, from one pass."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segloss.core.blocks import cores_for
+from segloss.core.blocks import cores_for, kept
 from segloss.core.inputs import Inputs, sum_dtype
-from segloss.core.likelihood import ByTruth, LogP
+from segloss.core.likelihood import ByTruth, LogP, by_truth
+from segloss.core.masks import true_mask
 from segloss.core.one_pass import pass_over, plain_pass
 from segloss.core.opaque import by_operator
 from segloss.core.pass_operator import is_told, operator
+from segloss.core.pointwise import pointwise
 from segloss.core.sharing import is_sharing, shared
 from segloss.core.squares import all_squares, squares_of
 from segloss.core.truth import How, Terms, VoxelLoss
@@ -98,8 +101,17 @@ def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
             losses = losses * how.known.unsqueeze(1)
         return sums, log_p, losses
 
-    changed = how.scale != 1 or how.lowered is not None or how.known is not None or how.weights is not None
-    alone = changed or how.squares or how.terms or how.cost is not None or how.voxel is not None
+    is_changed = how.scale != 1 or how.lowered is not None or how.known is not None
+    alone = is_changed or how.squares or how.terms or how.cost is not None or how.weights is not None
+    alone = alone or (how.voxel is not None and how.voxel.losses > 1)
     if alone or not is_sharing():
         return run(how)
-    return shared(("pass", id(x), how.sums, how.likelihood), lambda: (x, run(how)))[1]
+    hard = not x.dense or (x.activation != "softmax" and not x.labels.is_floating_point())
+    common = replace(how, sums=True, likelihood=hard, voxel=None)
+    sums, log_p, _ = shared(("pass", id(x)), lambda: (x, run(common)))[1]
+    if how.voxel is None:
+        return sums, log_p, None
+    f, classes = how.voxel, x.logits.shape[1]
+    loss = kept(pointwise(lambda log_p: f.value(-log_p.expm1(), -log_p), log_p), x.valid)
+    g = kept(x.labels.long(), x.valid) if how.joint else true_mask(x).to(loss.dtype)
+    return sums, log_p, by_truth(loss, g, how.joint, classes)
