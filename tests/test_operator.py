@@ -23,6 +23,7 @@ WANTED = {
     "likelihood": replace(JOINT, sums=False, likelihood=True),
     "losses": replace(JOINT, sums=False, voxel=together(CROSS_ENTROPY, focused(0.5), focused(2.0))),
     "bounded": replace(JOINT, voxel=focused(2.0, 0.01), scale=3.0, lowered=torch.rand(3)),
+    "bounded cross-entropy": replace(JOINT, sums=False, voxel=focused(0.0, 0.2)),
     "known": replace(JOINT, likelihood=True, known=torch.tensor([[True, True, False], [True, False, True]])),
     "probabilities": How("none", False, True, voxel=CROSS_ENTROPY),
     "soft": How("softmax", True, True),
