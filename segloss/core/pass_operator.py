@@ -37,24 +37,19 @@ def _exponents(how: How) -> list[float] | None:
     return [of_q for of_q, _ in powers] if len(powers) > 0 and all(of_ce == 1 for _, of_ce in powers) else None
 
 
-def _how(
-    logits: Block,
-    weights: Tensor | None,
-    cost: Tensor | None,
-    lowered: Tensor | None,
-    known: Tensor | None,
-    activation: Any,
-    dense: bool,
-    joint: bool,
-    squares: bool,
-    sums: bool,
-    likelihood: bool,
-    exponents: Sequence[float],
-    clamp: float,
-    scale: float,
-) -> How:
+GIVEN = (
+    "Tensor logits, Tensor labels, Tensor? valid, Tensor? weights, Tensor? cost, Tensor? lowered, Tensor? known, "
+    "str activation, bool dense, bool joint, bool squares, bool sums, bool likelihood, "
+    "float[] exponents, float clamp, float scale"
+)
+"""What both operators take."""
+
+
+def _how(given: Sequence[Any]) -> How:
+    """What a pass is asked for, from all that an operator takes."""
+    logits, _, _, weights, cost, lowered, known, *wanted, exponents, clamp, scale = given
+    activation, dense, joint, squares, sums, likelihood = wanted
     each = [focused(number, clamp) if number or clamp else CROSS_ENTROPY for number in exponents]
-    voxel = together(*each) if len(each) > 1 else each[0] if each else None
     return How(
         activation=activation,
         dense=dense,
@@ -63,7 +58,7 @@ def _how(
         cost=cost,
         sums=sums,
         likelihood=likelihood,
-        voxel=voxel,
+        voxel=together(*each) if len(each) > 1 else each[0] if each else None,
         weights=weights,
         scale=scale,
         lowered=lowered,
@@ -72,86 +67,53 @@ def _how(
     )
 
 
-@torch.library.custom_op("segloss::pass_over", mutates_args=())
-def _pass(
-    logits: Tensor,
-    labels: Tensor,
-    valid: Tensor | None,
-    weights: Tensor | None,
-    cost: Tensor | None,
-    lowered: Tensor | None,
-    known: Tensor | None,
-    activation: str,
-    dense: bool,
-    joint: bool,
-    squares: bool,
-    sums: bool,
-    likelihood: bool,
-    exponents: Sequence[float],
-    clamp: float,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    numbers = activation, dense, joint, squares, sums, likelihood, exponents, clamp, scale
-    found = bare_pass(logits, labels, valid, _how(logits, weights, cost, lowered, known, *numbers))
+@torch.library.custom_op("segloss::pass_over", mutates_args=(), schema=f"({GIVEN}) -> (Tensor, Tensor, Tensor)")
+def _pass(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    logits, labels, valid, *_ = given
+    found = bare_pass(logits, labels, valid, _how(given))
     of_sums, log_p, losses = (logits.new_empty(0) if it is None else it.contiguous() for it in found)
     return of_sums, log_p, losses
 
 
 @_pass.register_fake
-def _(logits: Tensor, labels: Tensor, valid: Tensor | None, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    how = _how(logits, *given)
+def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    logits, how = given[0], _how(given)
     (images, classes, voxels), dtype = logits.shape, sum_dtype(logits.device)
     channels, losses = (1, 0 if how.voxel is None else how.voxel.losses) if how.joint else (classes, 2)
+    sums = (images, sum(how.kinds), classes) if how.sums else (0,)
+    log_p = (images, channels, voxels) if how.likelihood else (0,)
+    by_truth = (images, losses, classes) if how.voxel is not None else (0,)
     return (
-        logits.new_empty(images, sum(how.kinds), classes, dtype=dtype) if how.sums else logits.new_empty(0),
-        logits.new_empty(images, channels, voxels, dtype=compute_dtype(logits.dtype))
-        if how.likelihood
-        else logits.new_empty(0),
-        logits.new_empty(images, losses, classes, dtype=dtype) if how.voxel is not None else logits.new_empty(0),
+        logits.new_empty(sums, dtype=dtype if how.sums else None),
+        logits.new_empty(log_p, dtype=compute_dtype(logits.dtype) if how.likelihood else None),
+        logits.new_empty(by_truth, dtype=dtype if how.voxel is not None else None),
     )
 
 
-@torch.library.custom_op("segloss::gradient_of_pass", mutates_args=())
-def _gradient(
-    of_sums: Tensor | None,
-    of_log_p: Tensor | None,
-    of_losses: Tensor | None,
-    logits: Tensor,
-    labels: Tensor,
-    valid: Tensor | None,
-    weights: Tensor | None,
-    cost: Tensor | None,
-    lowered: Tensor | None,
-    known: Tensor | None,
-    activation: str,
-    dense: bool,
-    joint: bool,
-    squares: bool,
-    sums: bool,
-    likelihood: bool,
-    exponents: Sequence[float],
-    clamp: float,
-    scale: float,
-) -> Tensor:
-    numbers = activation, dense, joint, squares, sums, likelihood, exponents, clamp, scale
-    how = _how(logits, weights, cost, lowered, known, *numbers)
-    return bare_gradient(logits, labels, valid, how, None, of_sums, of_log_p, of_losses)
+PRICES = "Tensor? of_sums, Tensor? of_log_p, Tensor? of_losses"
+
+
+@torch.library.custom_op("segloss::gradient_of_pass", mutates_args=(), schema=f"({PRICES}, {GIVEN}) -> Tensor")
+def _gradient(*priced: Any) -> Tensor:
+    of_sums, of_log_p, of_losses, *given = priced
+    logits, labels, valid, *_ = given
+    return bare_gradient(logits, labels, valid, _how(given), None, of_sums, of_log_p, of_losses)
 
 
 @_gradient.register_fake
-def _(of_sums: Tensor | None, of_log_p: Tensor | None, of_losses: Tensor | None, logits: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(logits)
+def _(*priced: Any) -> Tensor:
+    return torch.empty_like(priced[3])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *maps, ctx.numbers = *inputs[:7], inputs[7:]
+    ctx.numbers = inputs[7:]
     ctx.asked = ctx.numbers[4], ctx.numbers[5], bool(ctx.numbers[6])
-    ctx.save_for_backward(*maps)
+    ctx.save_for_backward(*inputs[:7])
 
 
-def _back(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
-    prices = tuple(it if asked else None for it, asked in zip(prices, ctx.asked, strict=True))
-    return _gradient(*prices, *ctx.saved_tensors, *ctx.numbers), *(None,) * 15
+def _back(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
+    asked = (it if here else None for it, here in zip(prices, ctx.asked, strict=True))
+    return _gradient(*asked, *ctx.saved_tensors, *ctx.numbers), *(None,) * 15
 
 
-torch.library.register_autograd("segloss::pass_over", _back, setup_context=_keep)
+_pass.register_autograd(_back, setup_context=_keep)
