@@ -11,7 +11,7 @@ _CACHE: ContextVar[dict[Hashable, Any] | None] = ContextVar("cache", default=Non
 
 
 def sharing() -> AbstractContextManager[None]:
-    """Within this block the same inputs are checked once, and passed over once; a compiler sees to that by itself."""
+    """Within this block the same inputs are checked once, and passed over once; not where a compiler looks on."""
     return nullcontext() if torch.compiler.is_compiling() else _sharing()
 
 
