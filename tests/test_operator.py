@@ -1,5 +1,7 @@
 """The pass as an operator of a compiled graph."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -189,3 +191,9 @@ def test_a_compiled_loss_is_the_same_at_any_size(loss, classes, reduction):
     assert sum("pass_over" in name for name in names) == 1
     assert not any("softmax" in name or "sort" in name for name in names)
     torch.compiler.reset()
+
+
+def test_the_compiler_is_not_loaded_with_segloss():
+    """Which takes several times as long as segloss."""
+    code = "import sys, segloss; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,9 +19,15 @@ def by_operator(x: Tensor) -> bool:
     return torch.compiler.is_compiling() and x.device.type == "cpu"
 
 
-@torch.compiler.assume_constant_result
+def asked_once(f: Callable[..., bool]) -> Callable[..., bool]:
+    """What `torch.compiler.assume_constant_result` does, which loads the compiler for it, as long as all of segloss."""
+    vars(f)["_dynamo_marked_constant"] = True
+    return f
+
+
+@asked_once
 def is_there(module: str) -> bool:
-    """Whether a module of loops can be compiled, which a compiler asks once."""
+    """Whether a module of loops can be compiled; a compiler takes the answer for good."""
     return compiled(module) is not None
 
 

@@ -26,7 +26,7 @@ from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
 from segloss.core.masks import predicted_label, predicted_mask, true_mask
 from segloss.core.memory import empty_like
-from segloss.core.opaque import as_operator, by_operator
+from segloss.core.opaque import as_operator, asked_once, by_operator
 
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
@@ -76,7 +76,7 @@ def _by_label(
     return label_depth(labels, x, spacing, power, classes + 1), labels
 
 
-@torch.compiler.assume_constant_result
+@asked_once
 def _by_numba() -> bool:
     return backend_of(torch.device("cpu")) == "numba" and compiled("native_priced") is not None
 
