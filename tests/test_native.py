@@ -13,7 +13,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_half, native_pass, native_priced, native_probability, one_pass, threads
+from segloss.core import native_pass, native_priced, native_probability, one_pass, threads
 from segloss.core.partial import excluded_log
 from segloss.core.threads import in_threads
 from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
@@ -110,18 +110,16 @@ def test_loops_of_channels_give_what_blocks_give(wanted, masked, indices, shape)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("wanted", OF_CLASSES)
-def test_logits_in_half_precision_go_through_loops_piece_by_piece(wanted, masked, dtype, monkeypatch):
-    monkeypatch.setattr(native_half, "PIECE", 1000)
+def test_logits_in_half_precision_go_through_loops(wanted, masked, dtype):
     for shape in (2, 5, 300), (2, 2, 1300):
-        loops_of_classes_agree(native_half, wanted, shape, dtype, masked=masked, cores=2)
+        loops_of_classes_agree(native_pass, wanted, shape, dtype, masked=masked, cores=2)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("indices", [True, False])
 @pytest.mark.parametrize("wanted", OF_CHANNELS)
-def test_channels_in_half_precision_go_through_loops_piece_by_piece(wanted, indices, dtype, monkeypatch):
-    monkeypatch.setattr(native_half, "PIECE", 1000)
-    loops_of_channels_agree(native_half, wanted, (2, 3, 700), dtype, masked=True, indices=indices)
+def test_channels_in_half_precision_go_through_loops(wanted, indices, dtype):
+    loops_of_channels_agree(native_pass, wanted, (2, 3, 700), dtype, masked=True, indices=indices)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -234,7 +232,7 @@ def test_a_pass_is_of_the_loops_only_where_they_can_run(monkeypatch):
     assert one_pass.kernels_for(logits, labels, plain) is native_pass
     assert one_pass.kernels_for(logits, labels, each) is native_pass
     assert one_pass.kernels_for(logits.double(), labels, plain) is None
-    assert one_pass.kernels_for(logits.bfloat16(), labels, plain) is None
+    assert one_pass.kernels_for(logits.bfloat16(), labels, plain) is native_pass
     assert one_pass.kernels_for(logits[..., :0], labels, plain) is None
     assert one_pass.kernels_for(logits, torch.rand(1, 3, 4), each) is None
     for how in (replace(plain, terms=(SQUARES,)), replace(plain, dense=True)):

@@ -12,16 +12,12 @@ Result = Mapping[str, Any]
 SAME = 1.05
 """Ratios that differ by less say nothing: timings move by more from run to run."""
 LINEAR = 2**16
-"""Voxels from which on a fixed cost no longer counts."""
+"""Voxels above which a fixed cost no longer counts."""
 WHY = (
     "Our losses read the logits in one compiled loop each way, or block by block where a loss asks for more than the "
     "loop knows. A call has a fixed time of somewhat less than a millisecond besides, for its checks and for the steps "
     "from the sums to the value, which shows where logits are few. What must see all of them at once, such as the "
     "choice of the hardest voxels, needs arrays of their size."
-)
-WHY_HALF = (
-    "Where another library takes less time. In half precision we turn the logits into float32, and the gradient back, "
-    "piece by piece, so that sums lose nothing:"
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
@@ -141,7 +137,7 @@ def growth(found: Benchmark) -> list[str]:
     rows: dict[str, dict[str, str]] = {}
     for series, name, results in lines_of(found):
         sizes = [size(it, series) for it in results]
-        kept = [n for n, x in enumerate(sizes) if series != "voxels" or x >= LINEAR]
+        kept = [n for n, x in enumerate(sizes) if series != "voxels" or x > LINEAR]
         if len(kept) > 1:
             power = exponent([sizes[n] for n in kept], [results[n]["milliseconds"] for n in kept])
             rows.setdefault(name, {})[series] = f"{power:.2f}"
@@ -151,7 +147,7 @@ def growth(found: Benchmark) -> list[str]:
     for series, words in CURVES.items():
         if len(found.series(series)) > 1:
             lines += [f"![Time of the losses by the number of {words}](cost-{series}.svg){{.curves}}", ""]
-    lines += [f"The power of the number with which time grows; of voxels from {LINEAR} on:", ""]
+    lines += [f"The power of the number with which time grows; of voxels where there are more than {LINEAR}:", ""]
     return [
         *lines,
         *table(["Loss", *CURVES], [[f"`{n}`", *(row.get(s, "–") for s in CURVES)] for n, row in rows.items()]),
@@ -205,7 +201,7 @@ def variants(found: Benchmark) -> list[str]:
         for series, it in results
         if not is_ours(it) and ours.get((it["beside"], series), 0) > SAME * it["time_ratio"]
     ]
-    return [*lines, *([WHY_HALF, "", *behind, ""] if behind else [])]
+    return [*lines, *(["Where another library takes less time:", "", *behind, ""] if behind else [])]
 
 
 def every(found: Benchmark) -> list[str]:

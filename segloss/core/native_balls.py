@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import HALF, ZERO, f32, loop, where
+from segloss.core.native_math import HALF, ZERO, f32, loop, where
 from segloss.core.threads import in_threads
 
 TILE = 4096

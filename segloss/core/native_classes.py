@@ -6,18 +6,9 @@ import numpy as np
 
 from segloss.core.native import (
     FEW,
-    ONE,
-    TINY,
-    ZERO,
     add_by_class,
-    exp,
     exponentials,
-    f32,
-    i32,
-    log,
-    log1p_of_any,
     look_at_labels,
-    loop,
     loss_slopes,
     losses_of,
     lower,
@@ -29,9 +20,10 @@ from segloss.core.native import (
     take_true,
     tile_of,
     voxels_of,
-    where,
 )
 from segloss.core.native_fetch import fetch_next
+from segloss.core.native_half import as_f32, as_in
+from segloss.core.native_math import ONE, TINY, ZERO, exp, f32, i32, log, log1p_of_any, loop, where
 
 
 @loop
@@ -271,17 +263,17 @@ def class_gradient(
                 of_p2, of_w = (price[image, 2, c], price[image, 4, c]) if price.size and squares else (ZERO, ZERO)
                 if mapped:
                     for i in range(n):
-                        out[i] = row[i] * (of_c[i] - r[i])
+                        out[i] = as_in(row[i] * (of_c[i] - r[i]), out)
                 elif squares:
                     for i in range(n):
                         here = row[i] * total[i]
-                        out[i] = here * (of_p + w[i] * (of_p2 * here + of_w) - r[i])
+                        out[i] = as_in(here * (of_p + w[i] * (of_p2 * here + of_w) - r[i]), out)
                 else:
                     for i in range(n):
-                        out[i] = row[i] * total[i] * (of_p - r[i])
+                        out[i] = as_in(row[i] * total[i] * (of_p - r[i]), out)
                 if classes <= FEW:
                     for i in range(n):
-                        out[i] += where(true[i] == i32(c), found[i], ZERO)
+                        out[i] = as_in(as_f32(out[i]) + where(true[i] == i32(c), found[i], ZERO), out)
             if classes > FEW:
                 for i in range(n):
-                    gradient[image, true[i], first + i] = found[i]
+                    gradient[image, true[i], first + i] = as_in(found[i], gradient)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import ZERO, loop, scalar, where
+from segloss.core.native_math import ZERO, loop, scalar, where
 from segloss.core.threads import in_threads
 
 TILE = 2048

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segloss.core.native import ONE, ZERO, inline, loop
+from segloss.core.native_math import ONE, ZERO, inline, loop
 from segloss.core.threads import in_threads
 
 MASKS, SHARES = 2, 4

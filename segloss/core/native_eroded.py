@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import HALF, INFINITE, TWO, ZERO, bits_of, f32, i32, loop, of_bits, where
+from segloss.core.native_math import HALF, INFINITE, TWO, ZERO, bits_of, f32, i32, loop, of_bits, where
 from segloss.core.opaque import as_operator
 from segloss.core.threads import in_threads
 

@@ -1,78 +1,79 @@
-"""The pass over logits in half precision, by the same loops: piece after piece in float32."""
+"""Numbers of half precision in loops, which compute in float32: read from their bits, and rounded to them.
 
-from collections.abc import Iterator
-from dataclasses import replace
+numba has no such types for the CPU. The bits of a bfloat16 are an unsigned integer to a loop, those of a float16 a
+signed one.
+"""
 
+# pyright: reportCallIssue=false
+
+from typing import Any
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from numba import types
+from numba.extending import overload
 from torch import Tensor
 
-from segloss.core import native_pass
-from segloss.core.blocks import Block
-from segloss.core.likelihood import ByTruth, LogP
-from segloss.core.memory import empty, empty_like
-from segloss.core.truth import How
+from segloss.core.native_math import HALF, ORDERED, bits_of, f32, i32, of_bits, where
 
-PIECE = 2**20
-"""Values of a piece."""
-Piece = tuple[Block, Tensor, Tensor | None, How]
-
-try_out = native_pass.try_out
+BITS = {torch.bfloat16: np.uint16, torch.float16: np.int16}
+MAGNITUDE, SIGN, EXPONENT = i32(0x7FFF), i32(0x8000), i32(0x7F800000)
+"""Bits of a number of half precision, and of float32."""
+FACTOR, ABOVE, TOP, NORMAL = f32(2.0**112), f32(2.0**16), f32(65520), f32(2.0**-14)
+"""Of float16: what its bits as those of a float32 are too small by, and bounds of what is rounded to it."""
 
 
-def takes(logits: Block, labels: Tensor, how: How) -> bool:
-    """Whether a pass is one of the loops."""
-    return logits.dtype in (torch.float16, torch.bfloat16) and native_pass.knows(logits, labels, how)
+def array_of(x: Tensor) -> np.ndarray:
+    """A map as loops read and write it, which is not copied."""
+    x = x.detach()
+    return x.view(torch.int16).numpy().view(BITS[x.dtype]) if x.dtype in BITS else x.numpy()
 
 
-def room_for(logits: Block, how: How) -> None:
-    """No space for a map, which the gradient finds again."""
+def as_f32(x: Any) -> Any:
+    """A number that a loop has read, as float32."""
+    raise NotImplementedError
 
 
-def fused_pass(
-    logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: None
-) -> tuple[Tensor | None, LogP | None, ByTruth | None]:
-    """The pass of `sums`."""
-    sums, losses = [], []
-    shape = len(logits), 1 if how.joint else logits.shape[1], logits.shape[2]
-    log_p = empty(shape, torch.float32) if how.likelihood else None
-    for at, piece in _pieces(logits, labels, valid, how):
-        of_sums, of_log_p, of_losses = native_pass.fused_pass(*piece, room)
-        sums.append(of_sums)
-        losses.append(of_losses)
-        if log_p is not None and of_log_p is not None:
-            log_p[..., at] = of_log_p
-    return _total(sums), log_p, _total(losses)
+def as_in(x: Any, out: Any) -> Any:
+    """A float32 as it is to be written to an array."""
+    raise NotImplementedError
 
 
-def fused_gradient(
-    logits: Block,
-    labels: Tensor,
-    valid: Tensor | None,
-    how: How,
-    room: None,
-    of_sums: Float[Tensor, "B K C"] | None,
-    of_log_p: LogP | None,
-    of_losses: ByTruth | None,
-) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass."""
-    gradient = empty_like(logits)
-    for at, piece in _pieces(logits, labels, valid, how):
-        of_piece = None if of_log_p is None else of_log_p[..., at]
-        gradient[..., at] = native_pass.fused_gradient(*piece, room, of_sums, of_piece, of_losses)
-    return gradient
+@overload(as_f32, jit_options=ORDERED)
+def _as_f32(x):
+    if x == types.uint16:
+        return lambda x: of_bits(i32(x) << i32(16))
+    if x == types.int16:
+        return _of_float16
+    return lambda x: x
 
 
-def _pieces(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> Iterator[tuple[slice, Piece]]:
-    """Some voxels of every image, and what the loops are given of them."""
-    step = max(1, PIECE // logits[..., 0].numel())
-    for first in range(0, logits.shape[2], step):
-        at = slice(first, first + step)
-        weights = None if how.weights is None else how.weights[..., at]
-        here = None if valid is None else valid[..., at]
-        yield at, (logits[..., at].float(), labels[..., at], here, replace(how, weights=weights))
+@overload(as_in, jit_options=ORDERED)
+def _as_in(x, out):
+    if out.dtype == types.uint16:
+        return _to_bfloat16
+    if out.dtype == types.int16:
+        return _to_float16
+    return lambda x, out: x
 
 
-def _total(parts: list[Tensor | None]) -> Tensor | None:
-    there = [it for it in parts if it is not None]
-    return torch.stack(there).sum(0) if there else None
+def _of_float16(x):
+    size = of_bits((i32(x) & MAGNITUDE) << i32(13)) * FACTOR
+    bits = bits_of(size) | where(size >= ABOVE, EXPONENT, i32(0))
+    return of_bits(bits | ((i32(x) & SIGN) << i32(16)))
+
+
+def _to_bfloat16(x, out):
+    bits = bits_of(x)
+    rounded = (bits + MAGNITUDE + ((bits >> i32(16)) & i32(1))) >> i32(16)
+    return np.uint16(where(x == x, i32(rounded), i32(0x7FC0)))
+
+
+def _to_float16(x, out):
+    size = abs(x)
+    bits = bits_of(size)
+    rounded = (bits - i32(112 << 23) + i32(0xFFF) + ((bits >> i32(13)) & i32(1))) >> i32(13)
+    rounded = where(size < NORMAL, i32(bits_of(size + HALF) - bits_of(HALF)), i32(rounded))
+    rounded = where(size < TOP, rounded, i32(0x7C00))
+    rounded = where(size == size, rounded, i32(0x7E00))
+    return np.int16(rounded | ((bits_of(x) >> i32(16)) & SIGN))

@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Integer, Shaped
 from torch import Tensor
 
-from segloss.core.native import PART, loop
+from segloss.core.native import PART
+from segloss.core.native_math import loop
 from segloss.core.threads import in_threads
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import TILE, ZERO, bits_of, f32, i32, loop, where
+from segloss.core.native import TILE
+from segloss.core.native_math import ZERO, bits_of, f32, i32, loop, where
 from segloss.core.threads import in_threads
 
 REST = 19

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from segloss.core.native import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, voxels_of, where
+from segloss.core.native import voxels_of
 from segloss.core.native_fetch import fetch_place
+from segloss.core.native_math import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, where
 from segloss.core.native_order import BUCKETS, LINE, PLACE, PLACES, TILE, count, fill, look, order
 from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads

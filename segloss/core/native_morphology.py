@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import HALF, ONE, ZERO, loop, where
 from segloss.core.native_distance import three
+from segloss.core.native_math import HALF, ONE, ZERO, loop, where
 from segloss.core.threads import in_threads
 
 Maps = list[tuple[int, ...]]

@@ -7,7 +7,8 @@ Those between two errors are put into buckets by the first bits of the error, an
 
 import numpy as np
 
-from segloss.core.native import i32, inline, loop, voxels_of, where
+from segloss.core.native import voxels_of
+from segloss.core.native_math import i32, inline, loop, where
 
 TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
 """Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""

@@ -9,26 +9,19 @@ from torch import Tensor
 
 from segloss.core.native import (
     FEW,
-    HALF,
     LOG_OF_REST,
-    ONE,
     PART,
     TILE,
-    TWO,
-    ZERO,
-    exp,
-    f32,
-    log1p,
-    loop,
     loss_slopes,
     losses_of,
     of_errors,
     slopes_of_errors,
     slopes_read_ce,
     voxels_of,
-    where,
 )
 from segloss.core.native_fetch import fetch_ahead, fetch_next
+from segloss.core.native_half import as_f32, as_in
+from segloss.core.native_math import HALF, ONE, TWO, ZERO, exp, f32, log1p, loop, where
 from segloss.core.threads import in_threads
 
 ROW = TILE + 64
@@ -47,12 +40,13 @@ def _look_at_pair(x, other, joint, labels, yes, valid, scale, margins, keep, g, 
     if joint:
         for i in range(n):
             g[i] = where(labels[i] == yes, ONE, ZERO)
-            infinite = ZERO * where(x[i] > other[i], x[i], other[i])  # is not a number, as it is of more classes
-            ce[i] = (ONE - TWO * g[i]) * (x[i] - other[i] + infinite)
+            right, left = as_f32(x[i]), as_f32(other[i])
+            infinite = ZERO * where(right > left, right, left)  # is not a number, as it is of more classes
+            ce[i] = (ONE - TWO * g[i]) * (right - left + infinite)
     else:
         for i in range(n):
             g[i] = where(labels[i] == yes, ONE, ZERO)
-            ce[i] = (ONE - TWO * g[i]) * x[i]
+            ce[i] = (ONE - TWO * g[i]) * as_f32(x[i])
     if scale != ONE or low_no != ZERO or low_yes != ZERO:
         for i in range(n):
             ce[i] = scale * ce[i] + where(g[i] > HALF, low_yes, low_no)
@@ -77,8 +71,9 @@ def _look_at_errors(errors, keep, g, q, ce, with_ce):
     n = len(errors)
     keep[:] = ONE
     for i in range(n):
-        g[i] = where(errors[i] < ZERO, ONE, ZERO)
-        q[i] = abs(errors[i])
+        error = as_f32(errors[i])
+        g[i] = where(error < ZERO, ONE, ZERO)
+        q[i] = abs(error)
     if with_ce:
         of_errors(ce, q, LOG_OF_REST, ONE, n)
         for i in range(n):
@@ -285,7 +280,7 @@ def pair_gradient(
                     for i in range(n):
                         more[i] *= w[i]
                 for i in range(n):
-                    out[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
+                    out[i] = as_in(keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i]), out)
                 if joint:
                     for i in range(n):
-                        of_other[i] = -out[i]
+                        of_other[i] = as_in(-as_f32(out[i]), of_other)

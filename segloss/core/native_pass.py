@@ -9,11 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.blocks import Block, kept, part, parts, weighted
+from segloss.core.compiled import FULL_OR_HALF
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
 from segloss.core.memory import empty, empty_like
-from segloss.core.native import PART, f32, loop
+from segloss.core.native import PART
 from segloss.core.native_classes import class_gradient, class_pass
+from segloss.core.native_half import array_of
+from segloss.core.native_math import f32, loop
 from segloss.core.native_pair import pair_gradient, pair_pass
 from segloss.core.native_together import together_gradient, together_pass
 from segloss.core.pair import prices_of, sums_of
@@ -27,12 +30,7 @@ _NO_MAP = [np.empty((0,) * axes, f32) for axes in range(5)]
 
 def takes(logits: Block, labels: Tensor, how: How) -> bool:
     """Whether a pass is one of the loops."""
-    return logits.dtype == torch.float32 and knows(logits, labels, how)
-
-
-def knows(logits: Block, labels: Tensor, how: How) -> bool:
-    """Whether the loops know what a pass is to give."""
-    if not all(term.errors for term in how.terms) or logits.numel() == 0:
+    if logits.dtype not in FULL_OR_HALF or logits.numel() == 0 or not all(term.errors for term in how.terms):
         return False
     if how.known is not None:
         return not (_is_mapped(how) or how.squares or how.cost is not None or how.lowered is not None or how.scale != 1)
@@ -60,7 +58,7 @@ def room_for(logits: Block, how: How) -> LogP | None:
 
 def empty_map(logits: Block, joint: bool) -> LogP:
     """Space for the log-probability of the truth at every voxel."""
-    return empty((len(logits), 1 if joint else logits.shape[1], logits.shape[2]), logits.dtype)
+    return empty((len(logits), 1 if joint else logits.shape[1], logits.shape[2]), torch.float32)
 
 
 def fused_pass(
@@ -122,7 +120,7 @@ def fused_gradient(
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
     are_errors = [gradient is room] if run is pair_gradient else []
-    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), *are_errors, gradient.numpy())
+    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), *are_errors, array_of(gradient))
     return gradient
 
 
@@ -136,7 +134,9 @@ def _keeps_errors(logits: Block, how: How) -> bool:
     Not where little would be found again, or where losses, being several or of weights or likelihoods, have other maps.
     Errors do not tell large logits apart, whose cross-entropy has slopes that powers of it and bounds depend on.
     """
-    if how.likelihood or how.weights is not None or not (how.voxel or how.terms or how.squares):
+    if logits.dtype != torch.float32 or how.likelihood or how.weights is not None:
+        return False
+    if not (how.voxel or how.terms or how.squares):
         return False
     powers = _powers(how)
     known = how.voxel is None or (how.voxel.clamp == 0 and len(powers) == 1 and powers[0][1] in (0, 1))
@@ -172,7 +172,7 @@ def _given(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
     labels = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     of_images = [None if it is None else it.expand(images, 1, voxels)[:, 0] for it in (valid, how.weights)]
-    inputs = [logits.detach().numpy()]
+    inputs = [array_of(logits)]
     if _is_pair(logits, how):  # voxel after voxel, or channel after channel: either way the axes are in their order
         by_voxel = labels.stride(1) < labels.stride(2)
         inputs += [(labels.transpose(1, 2) if by_voxel else labels).numpy(), by_voxel]

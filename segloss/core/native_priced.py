@@ -9,8 +9,10 @@ from torch import Tensor
 
 from segloss.core.blocks import Block
 from segloss.core.memory import empty
-from segloss.core.native import ONE, TWO, ZERO, f32, loop, tile_of, where
+from segloss.core.native import tile_of
 from segloss.core.native_fetch import fetch_ahead, fetch_next
+from segloss.core.native_half import array_of, as_in
+from segloss.core.native_math import ONE, TWO, ZERO, f32, loop, where
 from segloss.core.native_probability import look, parts_of, run_over
 
 
@@ -106,10 +108,10 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, of_labels, 
                 row, s, out = p[c], slope[c], gradient[image, c, first : first + n]
                 if joint:
                     for i in range(n):
-                        out[i] = row[i] * (s[i] - fall[i])
+                        out[i] = as_in(row[i] * (s[i] - fall[i]), out)
                 else:
                     for i in range(n):
-                        out[i] = row[i] * (ONE - row[i]) * s[i]
+                        out[i] = as_in(row[i] * (ONE - row[i]) * s[i], out)
 
 
 def priced_pass(
@@ -125,10 +127,12 @@ def priced_gradient(
     logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
 ) -> Block:
     """The gradient of these sums times their own price."""
-    gradient = empty(logits.shape, torch.float32)
+    gradient = empty(logits.shape, logits.dtype)
     of_sums = of_sums.float().contiguous()
-    run_over(_priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), gradient.numpy())
-    return gradient.to(logits.dtype)
+    run_over(
+        _priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), array_of(gradient)
+    )
+    return gradient
 
 
 def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray, bool]:

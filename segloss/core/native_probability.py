@@ -11,24 +11,10 @@ from torch import Tensor
 
 from segloss.core.blocks import Block
 from segloss.core.memory import empty
-from segloss.core.native import (
-    INFINITE,
-    ONE,
-    PART,
-    TILE,
-    ZERO,
-    exp,
-    exponentials,
-    f32,
-    i32,
-    loop,
-    lower,
-    take_logits,
-    tile_of,
-    voxels_of,
-    where,
-)
+from segloss.core.native import PART, TILE, exponentials, lower, take_logits, tile_of, voxels_of
 from segloss.core.native_fetch import fetch_ahead, fetch_next
+from segloss.core.native_half import array_of
+from segloss.core.native_math import INFINITE, ONE, ZERO, exp, f32, i32, loop, where
 from segloss.core.native_pair import by_channel
 from segloss.core.threads import in_threads
 
@@ -216,8 +202,8 @@ def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: 
 
 
 def run_over(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
-    """Run a loop over all voxels, of logits as float32, and of which of them count."""
-    given = logits.detach().float().numpy(), _counted(logits, valid)
+    """Run a loop over all voxels, of logits, and of which of them count."""
+    given = array_of(logits), _counted(logits, valid)
     in_threads(torch.get_num_threads(), parts_of(logits), run, *given, *others)
 
 

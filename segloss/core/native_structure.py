@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import EPS, ONE, ZERO, f32, loop, where
+from segloss.core.native_math import EPS, ONE, ZERO, f32, loop, where
 from segloss.core.opaque import as_operator
 from segloss.core.threads import in_threads
 

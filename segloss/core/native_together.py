@@ -5,18 +5,9 @@
 import numpy as np
 
 from segloss.core.native import (
-    INFINITE,
-    ONE,
-    TINY,
-    ZERO,
     add_by_class,
-    exp,
     exponentials,
-    f32,
-    log,
-    log1p_of_any,
     look_at_labels,
-    loop,
     loss_slopes,
     losses_of,
     lower,
@@ -26,9 +17,10 @@ from segloss.core.native import (
     take_logits,
     tile_of,
     voxels_of,
-    where,
 )
 from segloss.core.native_fetch import fetch_next
+from segloss.core.native_half import as_f32, as_in
+from segloss.core.native_math import INFINITE, ONE, TINY, ZERO, exp, f32, log, log1p_of_any, loop, where
 
 
 @loop
@@ -203,17 +195,16 @@ def together_gradient(
                 fetch_next(gradient, image, c, first, n)
                 row, slope, k, out = p[c], s[c], of[c], gradient[image, c, first : first + n]
                 for i in range(n):
-                    out[i] = -r[i] * row[i]
+                    top[i] = -r[i] * row[i]
                 if price.size:
                     for i in range(n):
-                        out[i] += row[i] * (slope[i] - fall[i])
+                        top[i] += row[i] * (slope[i] - fall[i])
                 if far and with_ce:
                     x = logits[image, c, first : first + n]
                     for i in range(n):
-                        out[i] += where(true[i] == k, r[i] * exp(x[i] - score[i]), ZERO)
+                        top[i] += where(true[i] == k, r[i] * exp(as_f32(x[i]) - score[i]), ZERO)
                 elif with_ce:
                     for i in range(n):
-                        out[i] += where(true[i] == k, r[i] * score[i] * row[i], ZERO)
-                if len(valid):
-                    for i in range(n):
-                        out[i] = where(keep[i] > ZERO, out[i], ZERO)
+                        top[i] += where(true[i] == k, r[i] * score[i] * row[i], ZERO)
+                for i in range(n):
+                    out[i] = as_in(where(keep[i] > ZERO, top[i], ZERO), out)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from segloss.core.memory import empty
-from segloss.core.native import loop
+from segloss.core.native_math import loop
 from segloss.core.threads import in_threads
 
 

@@ -53,8 +53,7 @@ def _room(logits: Block, labels: Tensor, how: How) -> Block | None:
 
 def kernels_for(logits: Block, labels: Tensor, how: How) -> ModuleType | None:
     """The kernels of this device, if this pass is one of theirs."""
-    on_cpu = "native_half" if logits.element_size() == 2 else "native_pass"
-    name = {"cpu": on_cpu, "cuda": "fused"}.get(logits.device.type)
+    name = {"cpu": "native_pass", "cuda": "fused"}.get(logits.device.type)
     kernels = None if name is None else compiled(name)
     return kernels if kernels and kernels.takes(logits, labels, how) else None
 
