@@ -26,9 +26,10 @@ from segloss.core.hardest import _least, hardest, hardest_sum
 from segloss.core.labels import by_label
 from segloss.core.masks import true_mask
 from segloss.core.memory import empty_like
+from segloss.core.named import focused
 from segloss.core.squares import squares_of
 from segloss.core.sums import class_sums, voxel_sums
-from segloss.core.truth import SQUARES, Term, focused
+from segloss.core.truth import SQUARES, Term
 
 TERMS = (
     Term(lambda p, g: (p - g) ** 2),

@@ -9,7 +9,8 @@ import torch
 
 from segloss.core import one_pass
 from segloss.core.compiled import compiled
-from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, VoxelLoss, focused, together
+from segloss.core.named import CROSS_ENTROPY, focused, together
+from segloss.core.truth import SQUARES, How, VoxelLoss
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="triton has wheels for Linux")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,9 +14,10 @@ import torch
 import segloss
 from segloss.compound.combo import REJECTED
 from segloss.core import native_pass, native_priced, native_probability, one_pass, threads
+from segloss.core.named import CROSS_ENTROPY, focused, together
 from segloss.core.partial import excluded_log
 from segloss.core.threads import in_threads
-from segloss.core.truth import CROSS_ENTROPY, SQUARES, How, OfError, Term, VoxelLoss, focused, together
+from segloss.core.truth import SQUARES, How, OfError, Term, VoxelLoss
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
 MISSED = VoxelLoss(lambda q, ce: q**3, lambda q, ce: 3 * q**2 * (1 - q), powers=((3.0, 0.0),))

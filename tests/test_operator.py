@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import segloss
-from segloss.core import CROSS_ENTROPY, SQUARES, Term, focused, together
+from segloss.core import CROSS_ENTROPY, SQUARES, OfError, Term, focused, of_errors, powered, together
 from segloss.core import pass_operator as operator
 from segloss.core.compiled import compiled
 from segloss.core.morphology import _KINDS, _operator, _operator_slope
@@ -17,6 +17,8 @@ from segloss.core.truth import How
 
 JOINT, APART = How("softmax", False, True), How("sigmoid", True, False)
 COST = 1 - torch.eye(3)
+POWERS = of_errors((OfError.POWER, 1.5), (OfError.POWER, 3.0))
+LOGS = of_errors((OfError.LOG_OF_REST, 0.0), (OfError.LOG, 0.3))
 WANTED = {
     "sums": JOINT,
     "squares": replace(JOINT, squares=True),
@@ -29,6 +31,9 @@ WANTED = {
     "known": replace(JOINT, likelihood=True, known=torch.tensor([[True, True, False], [True, False, True]])),
     "probabilities": How("none", False, True, voxel=CROSS_ENTROPY),
     "soft": How("softmax", True, True),
+    "powers": replace(JOINT, sums=False, voxel=together(powered(of_ce=0.3), powered(of_q=3.0), powered(1.5, 2.0))),
+    "terms": replace(JOINT, terms=(POWERS, LOGS)),
+    "terms of channels": replace(APART, terms=(POWERS, LOGS), squares=True),
     "channels": replace(APART, voxel=focused(1.5), squares=True),
     "likelihood of channels": replace(APART, likelihood=True),
 }
@@ -71,8 +76,7 @@ def test_a_compiler_is_told_what_it_gives(wanted, dtype, masked):
     how = WANTED[wanted]
     logits, labels, valid = inputs(how, dtype)
     maps = logits, labels, valid if masked else None, how.weights, how.cost, how.lowered, how.known
-    exponents, clamp = operator._exponents(how) or [], how.voxel.clamp if how.voxel else 0.0
-    numbers = how.activation, how.dense, how.joint, how.squares, how.sums, how.likelihood, exponents, clamp, how.scale
+    numbers = operator._told(how)
     torch.library.opcheck(operator._pass, (*maps, *numbers))
     sums, log_p, losses = operator._pass(*maps, *numbers)
     prices = sums if how.sums else None, log_p if how.likelihood else None, losses if how.voxel else None
@@ -146,10 +150,12 @@ def test_a_compiler_is_told_what_operators_give(place):
 
 
 def test_functions_are_not_told():
-    assert operator.is_told(replace(JOINT, voxel=together(CROSS_ENTROPY, focused(2.0))))
-    assert not operator.is_told(replace(JOINT, terms=(Term(lambda p, g: p * g),)))
-    assert not operator.is_told(replace(JOINT, voxel=replace(CROSS_ENTROPY, powers=())))
-    assert not operator.is_told(replace(JOINT, voxel=replace(CROSS_ENTROPY, powers=((0.0, 2.0),))))
+    hard, soft = torch.zeros(1, 1, 2, dtype=torch.long), torch.zeros(1, 3, 2)
+    assert operator.is_told(replace(JOINT, terms=(POWERS,), voxel=together(CROSS_ENTROPY, focused(2.0))), hard)
+    assert not operator.is_told(replace(JOINT, terms=(POWERS, Term(lambda p, g: p * g))), hard)
+    assert not operator.is_told(replace(JOINT, voxel=replace(CROSS_ENTROPY, powers=())), hard)
+    assert operator.is_told(replace(JOINT, dense=True), soft)
+    assert not operator.is_told(replace(JOINT, dense=True, terms=(POWERS,)), soft)
     assert SQUARES.squares is not None  # by which a compiler does without its functions
 
 

@@ -1,9 +1,5 @@
 """Combo loss: cross-entropy with a price on false negatives, shared with Dice."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from segloss.core import (
     CROSS_ENTROPY,
     Activation,
@@ -13,28 +9,18 @@ from segloss.core import (
     OfError,
     ProcessGroup,
     Reduction,
-    Term,
     Value,
     check_logits,
     class_part,
     evidence,
     image_part,
     not_negative,
+    of_errors,
     over_parts,
     ratio,
 )
 
-
-def _log_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
-    return (1 - g) * (-p.clamp(max=1 - torch.finfo(p.dtype).eps)).log1p()
-
-
-def _slope_of_rest(p: Tensor, g: Tensor | int) -> Tensor:
-    edge = 1.5 / torch.finfo(p.dtype).eps  # between the slopes of the last p that is not clamped and the first that is
-    return F.threshold((1 - p).reciprocal_().neg_(), -edge, 0) * (1 - g)
-
-
-REJECTED = Term(_log_of_rest, _slope_of_rest, errors=((OfError.LOG_OF_REST, 0.0), (OfError.NOTHING, 0.0)))
+REJECTED = of_errors(wrong=(OfError.LOG_OF_REST, 0.0), missed=(OfError.NOTHING, 0.0))
 """The log-probability of a class that is not the true one."""
 
 

@@ -12,7 +12,6 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
-    VoxelLoss,
     class_part,
     class_weight,
     evidence,
@@ -20,6 +19,7 @@ from segloss.core import (
     over_parts,
     positive,
     power,
+    powered,
     ratio,
     truth_part,
 )
@@ -82,12 +82,7 @@ def exponential_logarithmic_loss(
     positive(gamma_dice=gamma_dice, gamma_ce=gamma_ce)
     not_negative(dice_weight=dice_weight, ce_weight=ce_weight, smooth=smooth)
     how = activation, include_background, None, absent, ignore_index, mask, batch, group, reduction
-    powered = VoxelLoss(
-        value=lambda q, ce: power(ce, gamma_ce),
-        slope=lambda q, ce: gamma_ce * power(ce, gamma_ce - 1),
-        powers=((0.0, gamma_ce),),
-    )
-    e = evidence(logits, target, *how, voxel=powered)
+    e = evidence(logits, target, *how, voxel=powered(of_ce=gamma_ce))
     dice = ratio(2 * e.tp + smooth, e.p + e.g + smooth).clamp(min=torch.finfo(e.tp.dtype).tiny)
     of_class = class_part(power(-dice.log(), gamma_dice), e)
     price = None if weight is None else class_weight(weight, logits).unsqueeze(0)

@@ -84,6 +84,11 @@ from segloss.core.morphology import dilation as dilation
 from segloss.core.morphology import erosion as erosion
 from segloss.core.morphology import opening as opening
 from segloss.core.morphology import soft_skeleton as soft_skeleton
+from segloss.core.named import CROSS_ENTROPY as CROSS_ENTROPY
+from segloss.core.named import focused as focused
+from segloss.core.named import of_errors as of_errors
+from segloss.core.named import powered as powered
+from segloss.core.named import together as together
 from segloss.core.overlap import Evidence as Evidence
 from segloss.core.overlap import evidence as evidence
 from segloss.core.parts import class_part as class_part
@@ -115,13 +120,10 @@ from segloss.core.sums import log_likelihood as log_likelihood
 from segloss.core.sums import voxel_sums as voxel_sums
 from segloss.core.thinning import hard_skeleton as hard_skeleton
 from segloss.core.thinning import thinned as thinned
-from segloss.core.truth import CROSS_ENTROPY as CROSS_ENTROPY
 from segloss.core.truth import SQUARES as SQUARES
 from segloss.core.truth import OfError as OfError
 from segloss.core.truth import Term as Term
 from segloss.core.truth import VoxelLoss as VoxelLoss
-from segloss.core.truth import focused as focused
-from segloss.core.truth import together as together
 from segloss.core.weight_map import WeightMap as WeightMap
 from segloss.core.weight_map import flat_weight_map as flat_weight_map
 from segloss.core.windows import window_mean as window_mean

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from segloss.core.blocks import kept
 from segloss.core.inputs import Activation, HardLabels, Inputs, Logits, Mask, compute_dtype, prepare, short_labels
+from segloss.core.named import CROSS_ENTROPY, focused, powered, together
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.parts import Part, class_part, image_part
 from segloss.core.pointwise import power
 from segloss.core.reduce import ratio
 from segloss.core.sums import count
-from segloss.core.truth import CROSS_ENTROPY, Term, VoxelLoss, focused, together
+from segloss.core.truth import Term, VoxelLoss
 
 
 def exclusive(
@@ -92,10 +93,11 @@ def focal_log_loss(gamma: float, eps: float) -> VoxelLoss:
 
 def focal_miss_loss(gamma: float, eps: float) -> VoxelLoss:
     """What is missing of a probability, with a focal factor."""
+    if not eps:
+        return powered(of_q=gamma + 1)
     return VoxelLoss(
         value=lambda q, ce: q * power(q + eps, gamma),
         slope=lambda q, ce: (1 - q) * (q + eps + gamma * q) * power(q + eps, gamma - 1),
-        powers=() if eps else ((gamma + 1, 0.0),),
     )
 
 

@@ -17,7 +17,7 @@ loop = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp"
 """Compiles a function: sums in any order, but what is infinite or not a number stays so."""
 inline = njit(inline="always")
 """Writes a function into the loops that call it, which takes as long to compile as they."""
-ORDERED = {"forceinline": True, "error_model": "numpy", "fastmath": {"nsz", "contract"}}
+ORDERED: Any = {"forceinline": True, "error_model": "numpy", "fastmath": {"nsz", "contract"}}
 scalar = njit(cache=True, **ORDERED)
 """Compiles a function of numbers, whose operations keep their order."""
 

@@ -20,6 +20,7 @@ from segloss.core.inputs import (
     can_look_at,
 )
 from segloss.core.labels import by_label
+from segloss.core.named import of_errors
 from segloss.core.overlap import Evidence, evidence
 from segloss.core.reduce import ratio
 from segloss.core.truth import OfError, Term, Terms, VoxelLoss
@@ -109,12 +110,7 @@ def excluded_dice(e: Evidence, smooth: float) -> Float[Tensor, "B C"]:
 
 def excluded_log(smooth: float) -> Term:
     """The logarithm of what a class is given where it is excluded."""
-
-    def log(p: Tensor) -> Tensor:
-        return p.log1p() if smooth == 1 else (p + smooth).log()  # which takes twice as long
-
-    errors = (OfError.LOG, smooth), (OfError.NOTHING, 0.0)
-    return Term(lambda p, g: (1 - g) * log(p), lambda p, g: (1 - g) / (p + smooth), errors)
+    return of_errors(wrong=(OfError.LOG, smooth), missed=(OfError.NOTHING, 0.0))
 
 
 def partial_labels(

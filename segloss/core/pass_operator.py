@@ -11,50 +11,54 @@ from torch import Tensor
 
 from segloss.core.blocks import Block, cores_for
 from segloss.core.inputs import compute_dtype, sum_dtype
+from segloss.core.named import of_errors, powered, together
 from segloss.core.one_pass import Found, bare_gradient, bare_pass
-from segloss.core.truth import CROSS_ENTROPY, How, focused, together
+from segloss.core.truth import How, OfError
 
 
-def is_told(how: How) -> bool:
+def is_told(how: How, labels: Tensor) -> bool:
     """Whether numbers say what a pass is to give, and no function does."""
-    return len(how.terms) == 0 and (how.voxel is None or _exponents(how) is not None)
+    hard = not (how.dense and labels.is_floating_point())
+    return all(hard and term.errors for term in how.terms) and (how.voxel is None or len(how.voxel.powers) > 0)
 
 
 def operator(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> Found:
     """The pass, with a gradient but no second one."""
-    maps = logits, labels, valid, how.weights, how.cost, how.lowered, how.known
-    wanted = how.activation, how.dense, how.joint, how.squares, how.sums, how.likelihood
-    clamp = 0.0 if how.voxel is None else how.voxel.clamp
-    found = _pass(*maps, *wanted, _exponents(how) or [], clamp, how.scale)
+    found = _pass(logits, labels, valid, how.weights, how.cost, how.lowered, how.known, *_told(how))
     asked = how.sums, how.likelihood, how.voxel is not None
     sums, log_p, losses = (it if here else None for it, here in zip(found, asked, strict=True))
     return sums, log_p, losses
 
 
-def _exponents(how: How) -> list[float] | None:
-    """The powers of q that losses multiply the cross-entropy with, where they are no more than that."""
-    powers = () if how.voxel is None else how.voxel.powers
-    return [of_q for of_q, _ in powers] if len(powers) > 0 and all(of_ce == 1 for _, of_ce in powers) else None
+def _told(how: How) -> tuple[Any, ...]:
+    """What is asked for, besides maps."""
+    named = [one for term in how.terms for one in term.errors or ()]
+    terms = [float(x) for of, number in named for x in (of.value, number)]
+    powers, clamp = ([], 0.0) if how.voxel is None else (list(sum(how.voxel.powers, ())), how.voxel.clamp)
+    wanted = how.activation, how.dense, how.joint, how.squares, how.sums, how.likelihood
+    return *wanted, terms, powers, clamp, how.scale
 
 
 GIVEN = (
     "Tensor logits, Tensor labels, Tensor? valid, Tensor? weights, Tensor? cost, Tensor? lowered, Tensor? known, "
     "str activation, bool dense, bool joint, bool squares, bool sums, bool likelihood, "
-    "float[] exponents, float clamp, float scale"
+    "float[] terms, float[] powers, float clamp, float scale"
 )
 """What both operators take."""
 
 
 def _how(given: Sequence[Any]) -> How:
     """What a pass is asked for, from all that an operator takes."""
-    logits, _, _, weights, cost, lowered, known, *wanted, exponents, clamp, scale = given
+    logits, _, _, weights, cost, lowered, known, *wanted, terms, powers, clamp, scale = given
     activation, dense, joint, squares, sums, likelihood = wanted
-    each = [focused(number, clamp) if number or clamp else CROSS_ENTROPY for number in exponents]
+    each = [powered(*pair, clamp) for pair in _pairs(powers)]
+    named = _pairs([(OfError(int(of)), number) for of, number in _pairs(terms)])
     return How(
         activation=activation,
         dense=dense,
         joint=joint,
         squares=squares,
+        terms=tuple(of_errors(*pair) for pair in named),
         cost=cost,
         sums=sums,
         likelihood=likelihood,
@@ -65,6 +69,10 @@ def _how(given: Sequence[Any]) -> How:
         known=known,
         cores=cores_for(logits),
     )
+
+
+def _pairs(x: list[Any]) -> list[tuple[Any, Any]]:
+    return list(zip(x[::2], x[1::2], strict=True))
 
 
 @torch.library.custom_op("segloss::pass_over", mutates_args=(), schema=f"({GIVEN}) -> (Tensor, Tensor, Tensor)")
@@ -107,13 +115,13 @@ def _(*priced: Any) -> Tensor:
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.numbers = inputs[7:]
-    ctx.asked = ctx.numbers[4], ctx.numbers[5], bool(ctx.numbers[6])
+    ctx.asked = ctx.numbers[4], ctx.numbers[5], bool(ctx.numbers[7])
     ctx.save_for_backward(*inputs[:7])
 
 
 def _back(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
     asked = (it if here else None for it, here in zip(prices, ctx.asked, strict=True))
-    return _gradient(*asked, *ctx.saved_tensors, *ctx.numbers), *(None,) * 15
+    return _gradient(*asked, *ctx.saved_tensors, *ctx.numbers), *(None,) * 16
 
 
 _pass.register_autograd(_back, setup_context=_keep)

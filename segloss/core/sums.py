@@ -95,7 +95,7 @@ def _how(x: Inputs, **wanted: Any) -> How:
 def _run(x: Inputs, how: How) -> tuple[Any, Any, Any]:
     def run(how: How) -> Any:
         over = plain_pass if torch.compiler.is_compiling() else pass_over
-        over = operator if by_operator(x.logits) and is_told(how) else over
+        over = operator if by_operator(x.logits) and is_told(how, x.labels) else over
         sums, log_p, losses = over(x.logits, x.labels, x.valid, how)
         if losses is not None and how.known is not None:
             losses = losses * how.known.unsqueeze(1)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from segloss.core.blocks import Block, kept, put
 from segloss.core.inputs import ResolvedActivation, short_labels
-from segloss.core.pointwise import power
 
 MANY_CLASSES = 32  # up to here a one-hot map of a block, in the cache, costs less than to gather and scatter
 
@@ -26,6 +25,10 @@ class OfError(IntEnum):
     LOG_OF_REST = 3
 
 
+Named = tuple[OfError, float]
+"""A function of an error, and its number."""
+
+
 @dataclass(frozen=True)
 class Term:
     """A function f(p, g) of probability and membership, and its derivative with respect to p.
@@ -37,7 +40,7 @@ class Term:
 
     value: Callable[[Any, Any], Tensor]
     slope: Callable[[Any, Any], Tensor] | None = None
-    errors: tuple[tuple[OfError, float], tuple[OfError, float]] | None = None
+    errors: tuple[Named, Named] | None = None
     squares: tuple[float, ...] | None = None
 
 
@@ -101,39 +104,9 @@ class How:
         return None if self.voxel is None else self.voxel.slope
 
 
-CROSS_ENTROPY = VoxelLoss(value=lambda q, ce: ce, powers=((0.0, 1.0),))
-
-
 def bounds(clamp: float) -> tuple[float, float]:
     """The least and the largest cross-entropy of probabilities as far from 0 and 1 as that."""
     return (-math.log1p(-clamp), -math.log(clamp)) if clamp else (0.0, math.inf)
-
-
-def focused(gamma: float, clamp: float = 0.0) -> VoxelLoss:
-    """Cross-entropy times a power of q, with q kept as far from 0 and 1 as `clamp`, without gradient beyond."""
-    low, high = bounds(clamp)
-    raised = torch.pow if gamma >= 1 else power  # without a gradient that is infinite at 0
-
-    def value(q: Tensor, ce: Tensor) -> Tensor:
-        if clamp:
-            q, ce = q.clamp(clamp, 1 - clamp), ce.clamp(low, high)
-        return raised(q, gamma) * ce
-
-    def slope(q: Tensor, ce: Tensor) -> Tensor:
-        rise = torch.addcmul(q, 1 - q, ce, value=gamma).mul_(raised(q, gamma - 1))
-        return torch.where((ce >= low) & (ce <= high), rise, 0) if clamp else rise
-
-    return VoxelLoss(value, slope, powers=((gamma, 1.0),), clamp=clamp)
-
-
-def together(*losses: VoxelLoss) -> VoxelLoss:
-    """Several losses, of classes that exclude each other."""
-
-    def slope(q: Tensor, ce: Tensor) -> Tensor:
-        return torch.cat([torch.ones_like(q) if f.slope is None else f.slope(q, ce) for f in losses], 1)
-
-    powers = sum((f.powers for f in losses), ()) if all(f.powers and not f.clamp for f in losses) else ()
-    return VoxelLoss(lambda q, ce: torch.cat([f.value(q, ce) for f in losses], 1), slope, len(losses), powers)
 
 
 def derivative(f: Term, p: Tensor, g: Tensor | int) -> Tensor:
