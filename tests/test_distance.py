@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from segloss.core import distance as core
 from segloss.core import distance_backend, distance_map, prepare, signed_distance_map
+from segloss.core import distance_transform as transform
 
 SHAPES = [((17,), (2.5,)), ((13, 9), (0.7, 2.5)), ((7, 11, 5), (3.0, 1.0, 0.5)), ((1, 6, 4), (1.0, 1.0, 1.0))]
 
@@ -35,7 +36,7 @@ def backend(request, monkeypatch):
     if request.param == "numba":
         pytest.importorskip("numba")
     if request.param == "cupy":
-        monkeypatch.setattr(core, "_cupy_module", lambda: Gpu)
+        monkeypatch.setattr(transform, "_cupy_module", lambda: Gpu)
         module = SimpleNamespace(distance_transform_edt=Gpu.transform)
         monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", module)
     with distance_backend(request.param):
@@ -168,7 +169,7 @@ def test_powers_are_added_to_any_map(backend, power, dtype):
     masks = masks_of((8, 9))
     expected = 1 + brute(masks, (1.0, 1.0)).pow(power).to(dtype)
     for total in (torch.ones(masks.shape, dtype=dtype), torch.ones(2, 3, 9, 8, dtype=dtype).mT):
-        core._add_distances(total, masks, None, [1.0, 1.0], "both", power)
+        transform.add_distances(total, masks, None, [1.0, 1.0], "both", power)
         torch.testing.assert_close(total, expected)
 
 
@@ -177,7 +178,7 @@ def test_channels_before_the_first_are_left_as_they_are(backend, channels):
     inside = masks_of((8, 9))[:, :1]
     masks = torch.cat([~inside, *[inside] * (channels - 1)], 1)
     total = torch.ones(masks.shape)
-    core._add_distances(total, masks, None, [1.0, 1.0], "both", 1.0, 1)
+    transform.add_distances(total, masks, None, [1.0, 1.0], "both", 1.0, 1)
     assert (total[:, 0] == 1).all()
     torch.testing.assert_close(total[:, 1:], 1 + brute(masks, (1.0, 1.0))[:, 1:].float())
 
@@ -185,7 +186,7 @@ def test_channels_before_the_first_are_left_as_they_are(backend, channels):
 def test_squares_of_steps_are_whole_numbers():
     masks = torch.cat([balls((70, 60)), masks_of((70, 60), 1, 3, 0.02)], 1)
     total = torch.zeros(masks.shape)
-    core._add_distances(total, masks, None, [1.0, 1.0], "both", 2.0)
+    transform.add_distances(total, masks, None, [1.0, 1.0], "both", 2.0)
     assert torch.equal(total, brute(masks, (1.0, 1.0)).square().round().float())
 
 
@@ -259,21 +260,21 @@ def test_what_is_not_a_mask_is_refused():
 
 
 def test_a_backend_that_is_not_there_says_so(monkeypatch):
-    monkeypatch.setattr(core, "_cupy_module", lambda: None)
-    monkeypatch.setattr(core, "compiled", lambda name: None)
+    monkeypatch.setattr(transform, "_cupy_module", lambda: None)
+    monkeypatch.setattr(transform, "compiled", lambda name: None)
     for name, command in (("numba", "numba cannot be loaded"), ("cupy", "install cupy")):
         with pytest.raises(ImportError, match=command), distance_backend(name):
             pass
     with distance_backend("auto"):
-        assert {core.backend_of(torch.device(device)) for device in ("cpu", "cuda")} == {"scipy"}
+        assert {transform.backend_of(torch.device(device)) for device in ("cpu", "cuda")} == {"scipy"}
 
 
 def test_the_choice_ends_with_the_block(monkeypatch):
-    monkeypatch.setattr(core, "_cupy_module", lambda: Gpu)
-    monkeypatch.setattr(core, "compiled", lambda name: core)
+    monkeypatch.setattr(transform, "_cupy_module", lambda: Gpu)
+    monkeypatch.setattr(transform, "compiled", lambda name: transform)
 
     def chosen(device):
-        return core.backend_of(torch.device(device))
+        return transform.backend_of(torch.device(device))
 
     assert [chosen("cpu"), chosen("cuda")] == ["numba", "cupy"]
     with distance_backend("scipy"):

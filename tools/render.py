@@ -112,7 +112,7 @@ def package(catalogue: Catalogue) -> str:
         ("segloss.catalog", "cite"),
         ("segloss.core.combine", "Compound"),
         ("segloss.core.combine", "DeepSupervision"),
-        ("segloss.core.distance", "distance_backend"),
+        ("segloss.core.distance_transform", "distance_backend"),
         ("segloss.core.homology", "homology_backend"),
         ("segloss.region.adaptive_f_beta", "AdaptiveFBetaLoss"),
         *((f"segloss.{function.family}", function.name) for function in functions),

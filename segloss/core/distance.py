@@ -1,17 +1,13 @@
-"""Euclidean distance maps of masks, exact, and what they are computed with.
+"""Euclidean distance maps of masks, exact.
 
 A voxel's distance is that to the nearest voxel of the other side, from centre to centre: at least one step of the grid,
 inside as outside. Where a mask is empty or full there is no other side, and the distance is 0. (The common transforms
 measure to a voxel beyond the corner of the image there, or give infinity.)
 """
 
-import importlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Integer
@@ -19,6 +15,7 @@ from torch import Tensor
 
 from segloss.core.blocks import kept
 from segloss.core.compiled import compiled
+from segloss.core.distance_transform import Side, add_distances
 from segloss.core.inputs import Inputs, can_look_at, compute_dtype, one_of
 from segloss.core.masks import true_mask
 from segloss.core.memory import zeros_like
@@ -27,10 +24,6 @@ from segloss.core.opaque import as_map
 Masks = Bool[Tensor, "B C *S"]
 DistanceMap = Float[Tensor, "B C *S"]
 Spacing = Sequence[float]
-Side = Literal["both", "inside", "outside"]
-Backend = Literal["auto", "cupy", "numba", "scipy"]
-
-_BACKEND: ContextVar[Backend] = ContextVar("backend", default="auto")
 
 
 def distance_map(
@@ -61,7 +54,7 @@ def distance_map(
     one_of("side", side, ("both", "inside", "outside"))
     masks = masks if valid is None else masks & valid
     found = zeros_like(masks, dtype)
-    _add_distances(found, masks, valid, check_spacing(spacing, masks.ndim - 2), side, 1.0)
+    add_distances(found, masks, valid, check_spacing(spacing, masks.ndim - 2), side, 1.0)
     return found
 
 
@@ -116,7 +109,7 @@ def mask_distance(
         total = zeros_like(masks, compute_dtype(x.logits.dtype))
     valid = None if x.valid is None else x.spatial(x.valid)
     size = check_spacing(spacing, len(x.shape) - 2)
-    _add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power, 0 if background else 1)
+    add_distances(x.spatial(total), x.spatial(masks), valid, size, side, power, 0 if background else 1)
     return total
 
 
@@ -167,149 +160,3 @@ def check_spacing(spacing: Spacing | None, axes: int) -> tuple[float, ...]:
     if len(size) != axes or not all(0 < step < math.inf for step in size):
         raise ValueError(f"spacing must be {axes} positive numbers, one an axis, got {spacing}")
     return size
-
-
-@contextmanager
-def distance_backend(name: Backend) -> Iterator[None]:
-    r"""Choose what distance maps are computed with, within a `with` block.
-
-    All give the same distances. `"scipy"` is always there; `"numba"` compiles for the CPU what is many times as fast;
-    `"cupy"` computes on the GPU. `"auto"` takes cupy for tensors on a GPU where it is installed, else numba where it
-    can be loaded, else scipy.
-    The choice holds in the current thread, and in processes forked from it.
-
-    Args:
-        name: `"auto"`, `"cupy"`, `"numba"` or `"scipy"`.
-
-    Returns:
-        A context manager.
-
-    Raises:
-        ValueError: If `name` is none of these.
-        ImportError: If what is chosen cannot be loaded.
-
-    Examples:
-        >>> masks = torch.tensor([[[False, True, True, False, False]]])
-        >>> with distance_backend("scipy"):
-        ...     distance_map(masks)
-        tensor([[[1., 1., 1., 1., 2.]]])
-    """
-    one_of("name", name, ("auto", "cupy", "numba", "scipy"))
-    if name == "cupy":
-        required_cupy()
-    if name == "numba" and compiled("native_distance") is None:
-        raise ImportError("numba cannot be loaded, or finds no compiler here")
-    token = _BACKEND.set(name)
-    try:
-        yield
-    finally:
-        _BACKEND.reset(token)
-
-
-def required_cupy() -> Any:
-    """The package that computes distances on the GPU, or how to install it."""
-    found = _cupy_module()
-    if found is None:
-        raise ImportError("cupy is not installed; get it with pip install cupy-cuda12x")
-    return found
-
-
-@cache
-def _cupy_module() -> Any:
-    try:
-        return importlib.import_module("cupy")
-    except ImportError:
-        return None
-
-
-def backend_of(device: torch.device) -> str:
-    """What was chosen, else the fastest that is there."""
-    name = _BACKEND.get()
-    if name != "auto":
-        return name
-    if device.type == "cuda" and _cupy_module():
-        return "cupy"
-    return "scipy" if compiled("native_distance") is None else "numba"
-
-
-@torch.library.custom_op("segloss::add_distances", mutates_args=("total",))
-def _add_distances(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
-) -> None:
-    """Add powers of distances to a map, from the first channel on; one operator to a compiler, which sees no more."""
-    backend = backend_of(masks.device)
-    if backend != "cupy":
-        masks, valid = masks.cpu(), None if valid is None else valid.cpu()
-    if backend == "numba":
-        _natively(total, masks, valid, size, side, power, first)
-        return
-    for image, channels in enumerate(masks):
-        known = None if valid is None else valid[image, 0]
-        for channel, mask in enumerate(channels[first:], first):
-            for here, there, name in _sides(mask, known):
-                if side in (name, "both"):
-                    found = _cupy(~there, size) if backend == "cupy" else _scipy(~there, size)
-                    found = torch.where(here & there.any(), found, 0)  # decided on the GPU, which nothing waits for
-                    total[image, channel] += found.to(total).pow_(power / 2)
-
-
-@_add_distances.register_fake
-def _(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
-) -> None:
-    return None
-
-
-def _natively(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int
-) -> None:
-    """By compiled loops: straight into the map where it is one of theirs, and they know the power."""
-    native: Any = compiled("native_distance")
-    kind = torch.promote_types(total.dtype, torch.float32)
-    fits = total.dtype == kind and total.device.type == "cpu" and total.is_contiguous() and power in (1, 2)
-    found = total if fits else torch.zeros(total.shape, dtype=kind)
-    native.add_distances(found, masks, valid, size, side, first, root=power == 1)
-    if not fits:
-        total += (found if power == 1 else found.pow_(power / 2)).to(total)
-
-
-def _sides(mask: Tensor, known: Tensor | None) -> Iterator[tuple[Tensor, Tensor, str]]:
-    """Inside and outside: the voxels on this side, those on the other, and what this one is called."""
-    rest = ~mask if known is None else known & ~mask
-    yield mask, rest, "inside"
-    yield rest, mask, "outside"
-
-
-def _scipy(mask: Tensor, size: Sequence[float]) -> Tensor:
-    """Squared distances inside of a mask, 0 where it is full."""
-    from scipy.ndimage import distance_transform_edt
-
-    if mask.all():
-        return torch.zeros(mask.shape, dtype=torch.float64)
-    found: Any = distance_transform_edt(mask.numpy(), sampling=size)
-    return torch.from_numpy(found).square_()
-
-
-def _cupy(mask: Tensor, size: Sequence[float]) -> Tensor:
-    """Squared distances inside of a mask; cupy has no transform of a line, so that a line is taken twice."""
-    from cupyx.scipy.ndimage import distance_transform_edt  # pyright: ignore[reportMissingImports]
-
-    cupy, line = required_cupy(), len(size) == 1
-    plane, steps = (mask.expand(2, -1), (1.0, *size)) if line else (mask, tuple(size))
-    with _where(cupy, mask):
-        found = distance_transform_edt(cupy.asarray(plane), sampling=steps, float64_distances=True)
-        depths = torch.as_tensor(cupy.asnumpy(found) if mask.device.type == "cpu" else found)
-    return depths.square()[0 if line else ...]
-
-
-@contextmanager
-def _where(cupy: Any, mask: Tensor) -> Iterator[None]:
-    """The GPU of a mask, and the stream that is in use on it."""
-    if mask.device.type == "cpu":
-        yield
-        return
-    ours = torch.cuda.current_stream(mask.device)
-    shared = hasattr(ours, "__cuda_stream__") and hasattr(cupy.cuda.Stream, "from_external")
-    stream = cupy.cuda.Stream.from_external(ours) if shared else cupy.cuda.ExternalStream(ours.cuda_stream)
-    with cupy.cuda.Device(mask.device.index), stream:
-        yield

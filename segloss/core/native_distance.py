@@ -261,7 +261,7 @@ def whole(part, parts, todo, masks, known, sides, steps, squares, root, total):
 def add_distances(
     total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, first: int, *, root: bool
 ) -> None:
-    """Add squared distances, or their roots, to a contiguous map of float32 or float64; see `distance._add_distances`.
+    """Add squared distances, or their roots, to a contiguous map of float32 or float64; see `add_distances`.
 
     Where there are two masks, each the other side of the other, what is found for one is that of both.
     """

@@ -16,12 +16,12 @@ from segloss.core.compiled import FULL_OR_HALF, compiled, loops_for
 from segloss.core.distance import (
     DistanceMap,
     Spacing,
-    backend_of,
     check_spacing,
     flat_distance,
     label_depth,
     mask_distance,
 )
+from segloss.core.distance_transform import backend_of
 from segloss.core.function import Function
 from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
 from segloss.core.masks import predicted_label, predicted_mask, true_mask
