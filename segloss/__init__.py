@@ -36,7 +36,7 @@ from segloss.compound import label_marginal_loss as label_marginal_loss
 from segloss.core.combine import Compound as Compound
 from segloss.core.combine import DeepSupervision as DeepSupervision
 from segloss.core.distance_transform import distance_backend as distance_backend
-from segloss.core.homology import homology_backend as homology_backend
+from segloss.core.persistence_libraries import homology_backend as homology_backend
 from segloss.distribution import asymmetric_adversarial_loss as asymmetric_adversarial_loss
 from segloss.distribution import asymmetric_ce_dice_loss as asymmetric_ce_dice_loss
 from segloss.distribution import asymmetric_focal_margin_loss as asymmetric_focal_margin_loss

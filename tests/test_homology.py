@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from segloss.core import homology
-from segloss.core.homology import barcode, betti_numbers, features, homology_backend, persistence
+from segloss.core import barcode, betti_numbers, features, homology, homology_backend, persistence
+from segloss.core import persistence_libraries as libraries
 
 SHAPES = (11,), (7, 9), (1, 6), (4, 5, 6)
 CONSTRUCTIONS = "T", "V", "freudenthal"
@@ -203,9 +203,9 @@ def test_a_constant_image_has_no_bars():
 
 def test_the_library_can_be_chosen(monkeypatch):
     used = []
-    for name, compute in homology._COMPUTE.items():
-        monkeypatch.setitem(homology._COMPUTE, name, lambda *given, n=name, f=compute: used.append(n) or f(*given))
-    monkeypatch.setattr(homology, "_is_installed", lambda name: True)
+    for name, compute in libraries.COMPUTE.items():
+        monkeypatch.setitem(libraries.COMPUTE, name, lambda *given, n=name, f=compute: used.append(n) or f(*given))
+    monkeypatch.setattr(libraries, "_is_installed", lambda name: True)
     with homology_backend("gudhi"):
         persistence(field((3, 3)))
     persistence(field((3, 3)), backend="gudhi")
@@ -221,7 +221,7 @@ def test_the_library_can_be_chosen(monkeypatch):
     [({"gudhi", "cripser"}, "auto", "topology"), ({"gudhi"}, "gudhi", "topology"), ({"cripser"}, "cripser", "fast")],
 )
 def test_what_is_missing_is_named_with_its_extra(monkeypatch, missing, chosen, extra):
-    monkeypatch.setattr(homology, "_is_installed", lambda name: name not in missing)
+    monkeypatch.setattr(libraries, "_is_installed", lambda name: name not in missing)
     with pytest.raises(ImportError, match=rf'pip install "segloss-catalog\[{extra}\]"'), homology_backend(chosen):
         barcode(torch.rand(1, 3, 3))
     if chosen != "auto":

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import segloss
-from segloss.core import betti_numbers, homology, homology_backend
+from segloss.core import betti_numbers, homology_backend
+from segloss.core import persistence_libraries as libraries
 from segloss.core.homology import patches
 from segloss.testing.samples import sample
 from tests.test_homology import components
@@ -318,6 +319,6 @@ def test_the_library_changes_nothing(loss):
 
 @pytest.mark.parametrize("loss", [segloss.topological_loss, segloss.topological_prior_loss])
 def test_without_a_library_the_extra_is_named(loss, monkeypatch):
-    monkeypatch.setattr(homology, "_is_installed", lambda name: False)
+    monkeypatch.setattr(libraries, "_is_installed", lambda name: False)
     with pytest.raises(ImportError, match=r'pip install "segloss-catalog\[topology\]"'):
         loss(*PLANE)

@@ -11,7 +11,8 @@ import segloss
 from segloss.core import CROSS_ENTROPY, SQUARES, OfError, Term, focused, of_errors, powered, together
 from segloss.core import pass_operator as operator
 from segloss.core.compiled import compiled
-from segloss.core.morphology import _KINDS, _operator, _operator_slope
+from segloss.core.extremes import KINDS
+from segloss.core.morphology import _operator, _operator_slope
 from segloss.core.one_pass import pass_over
 from segloss.core.truth import How
 
@@ -90,7 +91,7 @@ def test_a_compiler_is_told_what_the_hardest_are(dtype):
     torch.library.opcheck(torch.ops.segloss.hardest.default, (log_p, torch.tensor(20)))
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 3, 9), (1, 2, 6, 5), (1, 1, 4, 5, 6)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_compiler_is_told_what_morphology_gives(kind, shape, masked):
@@ -98,7 +99,7 @@ def test_a_compiler_is_told_what_morphology_gives(kind, shape, masked):
     y = torch.rand(shape, generator=generator).transpose(0, -1).requires_grad_()
     valid = torch.rand(y.shape, generator=generator)[:, :1] > 0.2 if masked else None
     torch.library.opcheck(_operator, (y, valid, kind, 3))
-    value = _operator(y, valid, kind, 3).detach() if _KINDS[kind].looks_back else None
+    value = _operator(y, valid, kind, 3).detach() if KINDS[kind].looks_back else None
     torch.library.opcheck(
         _operator_slope, (y.detach(), valid, value, torch.rand(y.shape, generator=generator), kind, 3)
     )

@@ -113,7 +113,7 @@ def package(catalogue: Catalogue) -> str:
         ("segloss.core.combine", "Compound"),
         ("segloss.core.combine", "DeepSupervision"),
         ("segloss.core.distance_transform", "distance_backend"),
-        ("segloss.core.homology", "homology_backend"),
+        ("segloss.core.persistence_libraries", "homology_backend"),
         ("segloss.region.adaptive_f_beta", "AdaptiveFBetaLoss"),
         *((f"segloss.{function.family}", function.name) for function in functions),
         *(("segloss.modules", class_name(function.name)) for function in functions if has_module(function)),

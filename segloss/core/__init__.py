@@ -7,6 +7,7 @@ from segloss.core.balance import balance_of as balance_of
 from segloss.core.balance import prices_of as prices_of
 from segloss.core.balance import weight_of as weight_of
 from segloss.core.balls import ball_prices as ball_prices
+from segloss.core.betti import betti_numbers as betti_numbers
 from segloss.core.blocks import predicted as predicted
 from segloss.core.box import counted_box as counted_box
 from segloss.core.combine import Compound as Compound
@@ -38,13 +39,9 @@ from segloss.core.hardest import hardest_sum as hardest_sum
 from segloss.core.hardest import share_of as share_of
 from segloss.core.homology import Barcode as Barcode
 from segloss.core.homology import Bars as Bars
-from segloss.core.homology import Construction as Construction
 from segloss.core.homology import Filtration as Filtration
-from segloss.core.homology import HomologyBackend as HomologyBackend
 from segloss.core.homology import barcode as barcode
-from segloss.core.homology import betti_numbers as betti_numbers
 from segloss.core.homology import features as features
-from segloss.core.homology import homology_backend as homology_backend
 from segloss.core.homology import persistence as persistence
 from segloss.core.homology import undefined as undefined
 from segloss.core.images import Image as Image
@@ -97,6 +94,9 @@ from segloss.core.parts import over_parts as over_parts
 from segloss.core.parts import truth_part as truth_part
 from segloss.core.parts import voxel_part as voxel_part
 from segloss.core.per_map import per_map as per_map
+from segloss.core.persistence_libraries import Construction as Construction
+from segloss.core.persistence_libraries import HomologyBackend as HomologyBackend
+from segloss.core.persistence_libraries import homology_backend as homology_backend
 from segloss.core.piecewise import piecewise_linear as piecewise_linear
 from segloss.core.points import least_quotients as least_quotients
 from segloss.core.points import power_means as power_means

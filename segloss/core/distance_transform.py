@@ -39,10 +39,9 @@ def distance_backend(name: Backend) -> Iterator[None]:
         ImportError: If what is chosen cannot be loaded.
 
     Examples:
-        >>> masks = torch.tensor([[[False, True, True, False, False]]])
-        >>> with distance_backend("scipy"):
-        ...     distance_map(masks)
-        tensor([[[1., 1., 1., 1., 2.]]])
+        >>> with segloss.distance_backend("scipy"):
+        ...     segloss.precompute.distance_map(torch.tensor([0, 1, 1, 0, 0]), 1)
+        tensor([[1., 1., 1., 1., 2.]])
     """
     one_of("name", name, ("auto", "cupy", "numba", "scipy"))
     if name == "cupy":

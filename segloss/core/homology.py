@@ -4,12 +4,9 @@ Voxels enter one by one, in the order of their values, and of their indices wher
 voxel of birth and one of death, whatever it is computed with, and a gradient can flow to the two.
 """
 
-import importlib.util
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -18,20 +15,16 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+from segloss.core.betti import betti_numbers
 from segloss.core.inputs import one_of, sum_dtype
+from segloss.core.persistence_libraries import COMPUTE, Construction, HomologyBackend, Voxels, library_of
 
-Construction = Literal["T", "V", "freudenthal"]
 Filtration = Literal["superlevel", "sublevel"]
-HomologyBackend = Literal["auto", "cripser", "gudhi"]
 Field = np.ndarray
-Voxels = np.ndarray
 Box = tuple[slice, ...]
 Maps = Float[Tensor, "M *S"]
 Masks = Bool[Tensor, "M *S"]
 
-INSTALL = {"gudhi": 'pip install "segloss-catalog[topology]"', "cripser": 'pip install "segloss-catalog[fast]"'}
-
-_BACKEND: ContextVar[HomologyBackend] = ContextVar("homology_backend", default="auto")
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
@@ -97,7 +90,7 @@ def persistence(
     one_of("construction", construction, ("T", "V", "freudenthal"))
     one_of("filtration", filtration, ("superlevel", "sublevel"))
     wanted = range(field.ndim) if dimensions is None else dimensions
-    library = _library(construction, backend)
+    library = library_of(construction, backend)
     value = field.ravel().astype(np.promote_types(field.dtype, np.float32), copy=False)
     value = -value if filtration == "superlevel" else value
     if valid is not None:
@@ -109,7 +102,7 @@ def persistence(
     # Axes of one voxel are left out: they change no bar, and cripser's vertices are not connected beside one.
     time = time.reshape([n for n in field.shape if n > 1] or [1])
 
-    found = _COMPUTE[library](time, construction, min(max(wanted, default=0), time.ndim - 1))
+    found = COMPUTE[library](time, construction, min(max(wanted, default=0), time.ndim - 1))
     dimension, birth, death = found[:, np.lexsort(found[::-1])]
     forever = death >= voxels
     voxel_of_birth, voxel_of_death = order[birth], np.where(forever, -1, order[np.where(forever, 0, death)])
@@ -163,148 +156,11 @@ def features(
     return _features(masks, valid, list(patch), construction)
 
 
-def betti_numbers(mask: np.ndarray, construction: Literal["T", "V"] = "T") -> tuple[int, ...]:
-    """The numbers of components, loops and cavities of a mask with one to three axes."""
-    axes, closed = mask.ndim, construction == "T"
-    if not mask.any():
-        return (0,) * axes
-    components = _components(mask, corners=closed)
-    if axes == 1:
-        return (components,)
-    holes = _components(np.pad(~mask, 1, constant_values=True), corners=not closed) - 1
-    if axes == 2:
-        return components, holes
-    return components, components + holes - _euler(mask, closed=closed), holes
-
-
 def patches(shape: Sequence[int], patch: Sequence[int]) -> list[Box]:
     """Boxes that tile an image, the last along each axis no larger than what is left."""
     sizes = patch or shape
     starts = [[slice(at, min(at + size, n)) for at in range(0, n, size)] for n, size in zip(shape, sizes, strict=True)]
     return list(itertools.product(*starts))
-
-
-@contextmanager
-def homology_backend(name: HomologyBackend) -> Iterator[None]:
-    """Choose what persistent homology is computed with, within a `with` block.
-
-    Both give the same bars. `"auto"` takes cripser, which is several times faster, where it is installed, else gudhi.
-    The triangulation of `construction="freudenthal"` is always computed with gudhi. The choice holds in the current
-    thread, and in processes forked from it.
-
-    Args:
-        name: `"auto"`, `"cripser"` or `"gudhi"`.
-
-    Returns:
-        A context manager.
-
-    Raises:
-        ValueError: If `name` is none of these.
-        ImportError: If what is chosen is not installed.
-
-    Examples:
-        >>> with homology_backend("gudhi"):
-        ...     persistence(np.array([3.0, 1.0, 2.0]))
-        Bars(dimension=array([0, 0]), birth=array([0, 2]), death=array([-1,  1]))
-    """
-    one_of("name", name, ("auto", "cripser", "gudhi"))
-    if name != "auto":
-        _require(name)
-    token = _BACKEND.set(name)
-    try:
-        yield
-    finally:
-        _BACKEND.reset(token)
-
-
-def _library(construction: str, chosen: HomologyBackend | None = None) -> Literal["cripser", "gudhi"]:
-    """What to compute with: the one place where that is decided."""
-    name = _BACKEND.get() if chosen is None else chosen
-    if name == "auto":
-        name = "cripser" if _is_installed("cripser") else "gudhi"
-    if construction == "freudenthal":
-        name = "gudhi"
-    _require(name)
-    return name
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _require(package: str) -> None:
-    if not _is_installed(package):
-        raise ImportError(f"persistent homology needs {package}, get it with {INSTALL[package]}")
-
-
-def _cripser(time: np.ndarray, construction: str, top: int) -> Voxels:
-    """Dimension, birth and death of every bar, in a row each."""
-    module = "tcripser" if construction == "T" else "cripser"
-    found = importlib.import_module(module).computePH(time, maxdim=top)
-    return np.minimum(np.asarray(found).reshape(len(found), -1)[:, :3].T, time.size).astype(np.int64)
-
-
-def _gudhi(time: np.ndarray, construction: str, top: int) -> Voxels:
-    import gudhi
-
-    if construction == "freudenthal":
-        complex = _triangulation(time)
-    else:
-        voxels: dict[str, Any] = {"top_dimensional_cells" if construction == "T" else "vertices": time}
-        complex: Any = gudhi.CubicalComplex(**voxels)  # pyright: ignore[reportAttributeAccessIssue]
-    complex.compute_persistence(homology_coeff_field=2)
-    found = [np.reshape(complex.persistence_intervals_in_dimension(d), (-1, 2)) for d in range(top + 1)]
-    dimension = np.repeat(np.arange(top + 1), [len(intervals) for intervals in found])
-    ends = np.minimum(np.concatenate(found), time.size).T
-    return np.vstack([dimension, ends]).astype(np.int64)
-
-
-_COMPUTE: dict[str, Callable[[np.ndarray, str, int], Voxels]] = {"cripser": _cripser, "gudhi": _gudhi}
-
-
-def _triangulation(time: np.ndarray) -> Any:
-    """Every cube cut along its diagonals; a simplex enters with the last of its vertices."""
-    import gudhi
-
-    tree: Any = gudhi.SimplexTree()  # pyright: ignore[reportAttributeAccessIssue]
-    index = np.arange(time.size, dtype=np.int32).reshape(time.shape)
-    for chain in _chains(((0,) * time.ndim,)):
-        corners = [
-            index[tuple(slice(at, at + n - far) for at, far, n in zip(corner, chain[-1], time.shape, strict=True))]
-            for corner in chain
-        ]
-        vertices = np.stack([corner.ravel() for corner in corners])
-        tree.insert_batch(vertices, time.ravel()[vertices].max(0))
-    return tree
-
-
-def _chains(chain: tuple[tuple[int, ...], ...]) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """The corners of a cube that make a simplex, from the first corner outwards."""
-    yield chain
-    for step in itertools.product((0, 1), repeat=len(chain[0])):
-        if step != chain[-1] and all(a >= b for a, b in zip(step, chain[-1], strict=True)):
-            yield from _chains((*chain, step))
-
-
-def _components(mask: np.ndarray, *, corners: bool) -> int:
-    """How many there are where voxels touch across corners, or along the axes alone."""
-    from scipy.ndimage import generate_binary_structure, label
-
-    found: Any = label(mask, generate_binary_structure(mask.ndim, mask.ndim if corners else 1))
-    return found[1]
-
-
-def _euler(cells: np.ndarray, *, closed: bool) -> int:
-    """Vertices less edges plus faces less cubes."""
-    cells = np.pad(cells, 1) if closed else cells
-    alternating = [(1, cells)]
-    for axis in range(cells.ndim):
-        pairs = []
-        for sign, those in alternating:
-            one, other = (those.take(range(k, those.shape[axis] - 1 + k), axis) for k in (0, 1))
-            pairs += [(sign, one | other), (-sign, those)] if closed else [(sign, those), (-sign, one & other)]
-        alternating = pairs
-    return sum(sign * int(np.count_nonzero(those)) for sign, those in alternating)
 
 
 @torch.library.custom_op("segloss::barcode", mutates_args=())
@@ -318,7 +174,7 @@ def _barcode(
     dimensions: Sequence[int],
 ) -> Tensor:
     """One operator to a compiler, which cannot look into it; the fields of a `Barcode` in a row each."""
-    library = _library(construction)
+    library = library_of(construction)
     fields, kept = maps.cpu().numpy(), None if valid is None else valid.cpu().numpy()
     boxes = patches(maps.shape[1:], patch)
     index = np.arange(fields.size).reshape(fields.shape)
@@ -352,7 +208,7 @@ def _(maps: Tensor, *others: Any) -> Tensor:
 
 @torch.library.custom_op("segloss::features", mutates_args=())
 def _features(masks: Tensor, valid: Tensor | None, patch: Sequence[int], construction: str) -> Tensor:
-    library = _library(construction)
+    library = library_of(construction)
     fields, kept = masks.cpu().numpy(), None if valid is None else valid.cpu().numpy()
     boxes, axes = patches(masks.shape[1:], patch), masks.ndim - 1
 
