@@ -7,27 +7,18 @@ Those between two errors are put into buckets by the first bits of the error, an
 
 import numpy as np
 
-from segloss.core.native import voxels_of
-from segloss.core.native_math import i32, inline, loop, where
+from segloss.core.native_math import ONE, ZERO, bits_of, f32, i32, inline, loop, of_bits, where
 
 TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
 """Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""
 PLACE, PLACES = 31, 2**31 - 1
 """Bits of the place of a voxel, which an item holds below those of its error and truth."""
+SIZE = i32(0x7FFFFFFF)
+"""The bits of an error without its sign, and the most that they can be."""
 RARE = 16
 """Where fewer voxels than one of so many are to be sorted, a branch for each is foreseen by the processor."""
 LINE = 8
 """Items in a line of a cache, of which each part has one to throw away what it does not sort."""
-
-
-@loop
-def look(x, labels, yes, valid, g):
-    """Where some voxels are of the class."""
-    for i in range(len(x)):
-        g[i] = where(i32(labels[i]) == yes, i32(1), i32(0))
-    if len(valid):
-        for i in range(len(x)):
-            g[i] &= i32(valid[i])
 
 
 @inline
@@ -37,70 +28,93 @@ def _item(fall, is_hit, place):
 
 
 @loop
-def _look_for(e, top, bottom, shift, bucket, inside):
-    """The bucket of each error, whether it has one, and how many have."""
-    some = i32(0)
-    for i in range(len(e)):
+def _look_for(x, top, bottom, e, inside):
+    """The bits of some errors, whether they are to be sorted, how many are, and how many are above all that are."""
+    some, above = i32(0), i32(0)
+    for i in range(len(x)):
+        e[i] = bits_of(x[i]) & SIZE
         inside[i] = where((e[i] >= bottom) & (e[i] <= top), i32(1), i32(0))
-        bucket[i] = where(inside[i] == 1, i32((top - e[i]) >> shift), i32(BUCKETS))
         some += inside[i]
-    return some
+        above += where(e[i] > top, i32(1), i32(0))
+    return some, above
 
 
 @loop
-def count(part, parts, p, c, images, top, bottom, shift, counts):
+def _bucket_of(bucket, e, inside, top, shift):
+    """The bucket of each error that is to be sorted, and one for all others."""
+    for i in range(len(e)):
+        bucket[i] = where(inside[i] == 1, i32((top - e[i]) >> shift), i32(BUCKETS))
+
+
+@loop
+def count(part, parts, errors, c, images, top, bottom, shift, counts):
     """How many voxels of one part are in each bucket, and above all."""
-    voxels = p.shape[2]
+    voxels = errors.shape[2]
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    bits, number = p.view(np.int32), counts[part]
-    bucket, inside = np.empty(TILE, np.int32), np.empty(TILE, np.int32)
+    number, room = counts[part], np.empty((3, TILE), np.int32)
+    e, bucket, inside = room[0], room[1], room[2]
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     above, number[:] = 0, 0
     for image in range(images[0], images[1]):
         for first in range(start, end, TILE):
-            e = bits[image, c, first : min(first + TILE, end)]
-            some = _look_for(e, top, bottom, shift, bucket, inside)
-            for i in range(len(e)):
-                above += where(e[i] > top, i32(1), i32(0))
-            if RARE * some < len(e):
-                for i in range(len(e)):
+            x = errors[image, c, first : min(first + TILE, end)]
+            some, more = _look_for(x, top, bottom, e, inside)
+            above += more
+            if RARE * some < len(x):
+                for i in range(len(x) if some else 0):
                     if inside[i]:
-                        number[bucket[i]] += 1
+                        number[(top - e[i]) >> shift] += 1
             else:
-                for i in range(len(e)):
+                _bucket_of(bucket, e[: len(x)], inside, top, shift)
+                for i in range(len(x)):
                     number[bucket[i]] += 1
     number[BUCKETS] = above
 
 
 @loop
-def fill(part, parts, p, c, images, labels, of, yes, valid, top, bottom, shift, counts, items):
-    """Put the voxels of one part into their buckets, which are one after the other."""
-    voxels = p.shape[2]
+def fill(part, parts, errors, c, images, top, bottom, shift, size, other, counts, items):
+    """Put the voxels of one part into their buckets, which are one after the other, and write the slopes of the rest.
+
+    These are -1 over the size of the class where one of it is wrong by more than all that are sorted, else 0, as those
+    of an `other` class are; what they add to the value is returned.
+    """
+    voxels = errors.shape[2]
     start, end = part * voxels // parts, (part + 1) * voxels // parts
-    bits, ends = p.view(np.int32), np.empty(BUCKETS + 1, np.int64)
-    total = 0
+    ends, room = np.empty(BUCKETS + 1, np.int64), np.empty((4, TILE), np.int32)
+    e, bucket, inside, g = room[0], room[1], room[2], room[3]
+    total, value, share = 0, 0.0, ONE / f32(size)
     for k in range(BUCKETS):
         ends[k] = total + counts[:part, k].sum()
         total += counts[:, k].sum()
     ends[BUCKETS] = total + LINE * part
-    g, bucket, inside = np.empty(TILE, np.int32), np.empty(TILE, np.int32), np.empty(TILE, np.int32)
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     for image in range(images[0], images[1]):
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
-            e = bits[image, c, first:last]
-            some = _look_for(e, top, bottom, shift, bucket, inside)
-            look(e, labels[image, of, first:last], yes, voxels_of(valid, image, first, last), g)
-            place = (image * p.shape[1] + c) * voxels + first
-            if RARE * some < len(e):
-                for i in range(len(e)):
+            x = errors[image, c, first:last]
+            some, _ = _look_for(x, top, bottom, e, inside)
+            rest = ZERO
+            for i in range(len(x)):
+                g[i] = where(bits_of(x[i]) < 0, i32(1), i32(0))
+                above = where((e[i] > top) & (g[i] == 1), ONE, ZERO)
+                rest += above * of_bits(e[i])
+                x[i] = -share * above
+            value += rest
+            if other:
+                errors[image, c + 1, first:last] = ZERO
+            place = (image * errors.shape[1] + c) * voxels + first
+            if RARE * some < len(x):
+                for i in range(len(x) if some else 0):
                     if inside[i]:
-                        items[ends[bucket[i]]] = _item(top - e[i], g[i], place + i)
-                        ends[bucket[i]] += 1
+                        k = (top - e[i]) >> shift
+                        items[ends[k]] = _item(top - e[i], g[i], place + i)
+                        ends[k] += 1
             else:
-                for i in range(len(e)):
+                _bucket_of(bucket, e[: len(x)], inside, top, shift)
+                for i in range(len(x)):
                     items[ends[bucket[i]]] = _item(top - e[i], g[i], place + i)
                     ends[bucket[i]] += inside[i]
+    return value * share
 
 
 @loop
@@ -172,4 +186,4 @@ def order(part, parts, shift, counts, items, found):
         start = end
     for i in range(begin, finish):
         hits += (items[i] >> PLACE) & 1
-    found[part, 5], found[part, 6], found[part, 7] = hits, begin, finish
+    found[part, 0], found[part, 1], found[part, 2] = hits, begin, finish

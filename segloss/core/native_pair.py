@@ -81,7 +81,7 @@ def _look_at_errors(errors, keep, g, q, ce, with_ce):
 
 
 @loop
-def _take_labels(out, labels, by_voxel, image, first, n):
+def take_labels(out, labels, by_voxel, image, first, n):
     """The labels of some voxels, channel after channel, in the order in which they lie in memory."""
     if not by_voxel:
         for k in range(len(out)):
@@ -108,7 +108,7 @@ def _move_labels(part, parts, labels, found):
     for image in range(images):
         for first in range(start, end, TILE):
             n = min(TILE, end - first)
-            _take_labels(given, labels, True, image, first, n)
+            take_labels(given, labels, True, image, first, n)
             for k in range(channels):
                 found[image, k, first : first + n] = given[k, :n]
 
@@ -153,7 +153,7 @@ def pair_pass(
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
-            _take_labels(given, labels, by_voxel, image, first, n)
+            take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
                 fetch_ahead(logits, image, 1 if joint else k, first, n)
                 if joint:
@@ -227,7 +227,7 @@ def pair_gradient(
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
             if not are_errors:
-                _take_labels(given, labels, by_voxel, image, first, n)
+                take_labels(given, labels, by_voxel, image, first, n)
             for k in range(1 if joint else channels):
                 out, of_other = gradient[image, 1 if joint else k, first:last], gradient[image, 0, first:last]
                 if are_errors:
