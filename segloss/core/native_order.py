@@ -9,7 +9,7 @@ import numpy as np
 
 from segloss.core.native_math import ONE, ZERO, bits_of, f32, i32, inline, loop, of_bits, where
 
-TILE, BUCKETS, DIGITS, FEW = 512, 2**10, 2**11, 24
+TILE, BUCKETS, DIGITS, FEW = 512, 2**9, 2**12, 24
 """Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""
 PLACE, PLACES = 31, 2**31 - 1
 """Bits of the place of a voxel, which an item holds below those of its error and truth."""
