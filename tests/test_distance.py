@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from segloss.boundary import hausdorff_dt_loss, log_hausdorff_dt_loss
 from segloss.core import distance as core
-from segloss.core import distance_backend, distance_map, prepare, signed_distance_map
+from segloss.core import distance_backend, distance_map, prepare, priced, signed_distance_map
 from segloss.core import distance_transform as transform
 
 SHAPES = [((17,), (2.5,)), ((13, 9), (0.7, 2.5)), ((7, 11, 5), (3.0, 1.0, 0.5)), ((1, 6, 4), (1.0, 1.0, 1.0))]
@@ -282,3 +283,29 @@ def test_the_choice_ends_with_the_block(monkeypatch):
     assert chosen("cuda") == "cupy"
     with pytest.raises(ValueError, match="name"), distance_backend("edt"):
         pass
+
+
+@pytest.mark.parametrize("loops", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("loss", [hausdorff_dt_loss, log_hausdorff_dt_loss])
+def test_the_gradient_may_be_asked_for_twice(loss, loops, dtype, given, monkeypatch):
+    if not loops:
+        monkeypatch.setattr(priced, "loops_for", lambda *_: None)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 6, 7, generator=generator, dtype=dtype).requires_grad_()
+    masks = torch.rand(2, 3, 6, 7, generator=generator) > 0.6
+    distance = signed_distance_map(masks) if given else None
+    before = None if distance is None else distance.clone()
+    value = loss(logits, masks, activation="sigmoid", distance=distance)
+    (first,) = torch.autograd.grad(value, logits, retain_graph=True)
+    first = first.clone()
+    (graph,) = torch.autograd.grad(value, logits, create_graph=True)
+    (second,) = torch.autograd.grad(value, logits, retain_graph=True)
+    torch.testing.assert_close(second, first)
+    torch.testing.assert_close(graph.detach(), first)
+    (third,) = torch.autograd.grad(graph.square().sum(), logits)
+    value = loss(logits, masks, activation="sigmoid", distance=distance)
+    (alone,) = torch.autograd.grad(value, logits, create_graph=True)
+    torch.testing.assert_close(third, torch.autograd.grad(alone.square().sum(), logits)[0])
+    assert distance is None or torch.equal(distance, before)

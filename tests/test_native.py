@@ -382,9 +382,10 @@ def test_priced_sums_and_their_gradient_are_exact(joint, of, shape, masked):
     (slope,) = torch.autograd.grad((expected * of_sums).sum(), exact)
     found = native_priced.priced_pass(given, valid, joint, price, true, rim)
     assert ((found - expected).abs() <= 1e-6 * each.abs().sum(3)).all()
-    gradient = native_priced.priced_gradient(given, valid, joint, price, true, rim, of_sums)
-    assert (gradient - slope).norm() <= 2e-6 * slope.norm()
-    assert not gradient[~kept.expand_as(gradient)].any()
+    for gradient in (torch.empty_like(logits), price):  # which may be written over, last
+        native_priced.priced_gradient(given, valid, joint, price, true, rim, of_sums, gradient)
+        assert (gradient - slope).norm() <= 2e-6 * slope.norm()
+        assert not gradient[~kept.expand_as(gradient)].any()
 
 
 @pytest.mark.parametrize("maps", [1, 2])
@@ -400,8 +401,9 @@ def test_labels_that_have_a_price_stand_for_maps(maps, shape, dtype):
     expected = native_priced.priced_pass(logits, None, True, *by_map, 0.0)
     found = native_priced.priced_pass(logits, None, True, price, labels.to(dtype), 0.0)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
-    expected = native_priced.priced_gradient(logits, None, True, *by_map, 0.0, of_sums)
-    found = native_priced.priced_gradient(logits, None, True, price, labels.to(dtype), 0.0, of_sums)
+    expected, found = torch.empty_like(logits), torch.empty_like(logits)
+    native_priced.priced_gradient(logits, None, True, *by_map, 0.0, of_sums, expected)
+    native_priced.priced_gradient(logits, None, True, price, labels.to(dtype), 0.0, of_sums, found)
     assert (found - expected).norm() <= 1e-6 * expected.norm()
 
 

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segloss.core.blocks import Block
-from segloss.core.memory import empty
 from segloss.core.native import tile_of
 from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import array_of, as_in
@@ -124,15 +123,18 @@ def priced_pass(
 
 
 def priced_gradient(
-    logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float, of_sums: Tensor
-) -> Block:
-    """The gradient of these sums times their own price."""
-    gradient = empty(logits.shape, logits.dtype)
-    of_sums = of_sums.float().contiguous()
-    run_over(
-        _priced_gradient, logits, valid, joint, *_arrays(price, true), f32(rim), of_sums.numpy(), array_of(gradient)
-    )
-    return gradient
+    logits: Block,
+    valid: Tensor | None,
+    joint: bool,
+    price: Block,
+    true: Block | None,
+    rim: float,
+    of_sums: Tensor,
+    gradient: Block,
+) -> None:
+    """The gradient of these sums times their own price, in an array that may be that of the prices."""
+    prices = *_arrays(price, true), f32(rim), of_sums.float().contiguous().numpy()
+    run_over(_priced_gradient, logits, valid, joint, *prices, array_of(gradient))
 
 
 def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray, bool]:

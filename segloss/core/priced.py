@@ -4,6 +4,7 @@ As in `sums`, the pass goes block by block and its gradient recomputes each bloc
 of the size of a block.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, cast
 
@@ -43,16 +44,18 @@ def errors_by_distance(
     """
     if distance is None and how["side"] == "inside" and (found := _by_label(x, spacing, how["power"], one_sided)):
         return _sums(x, *found, 0.0)
-    true, predicted = true_mask(x), None if one_sided else predicted_mask(x)
-    if distance is None:
-        price = mask_distance(true, x, spacing, **how)
-    else:
-        check_spacing(spacing, len(x.shape) - 2)
-        signed = flat_distance(distance, x)
-        price = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
-    if predicted is not None:
-        mask_distance(predicted, x, spacing, **how, total=price)
-    return _sums(x, price, true, 0.0)
+    true = true_mask(x)
+
+    def price() -> Block:
+        if distance is None:
+            found = mask_distance(true, x, spacing, **how)
+        else:
+            check_spacing(spacing, len(x.shape) - 2)
+            signed = flat_distance(distance, x)
+            found = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
+        return found if one_sided else mask_distance(predicted_mask(x), x, spacing, **how, total=found)
+
+    return _sums(x, price(), true, 0.0, again=price)
 
 
 def _by_label(
@@ -81,10 +84,14 @@ def _by_numba() -> bool:
     return backend_of(torch.device("cpu")) == "numba" and compiled("native_priced") is not None
 
 
-def _sums(x: Inputs, *priced: Any) -> Float[Tensor, "B K C"]:
-    run = _plain if torch.compiler.is_compiling() else _Sums.apply
-    run = _operator if by_operator(x.logits) and x.activation != "none" else run
-    return run(x.logits, x.valid, x.activation, *priced)  # pyright: ignore[reportReturnType]
+def _sums(
+    x: Inputs, price: Block, true: Block | None, rim: float, again: Callable[[], Block] | None = None
+) -> Float[Tensor, "B K C"]:
+    """The sums; where the price can be found `again`, the gradient may be written over it."""
+    given = x.logits, x.valid, x.activation, price, true, rim
+    if not torch.compiler.is_compiling():
+        return _Sums.apply(*given, again)  # pyright: ignore[reportReturnType]
+    return _operator(*given) if by_operator(x.logits) and x.activation != "none" else _plain(*given)
 
 
 def _plain(
@@ -132,9 +139,24 @@ def _slope(
     true: Tensor | None,
     rim: float,
 ) -> Tensor:
+    return _write_slope(empty_like(logits), of_sums, logits, valid, activation, price, true, rim)
+
+
+def _write_slope(
+    gradient: Tensor,
+    of_sums: Tensor,
+    logits: Tensor,
+    valid: Tensor | None,
+    activation: str,
+    price: Tensor,
+    true: Tensor | None,
+    rim: float,
+) -> Tensor:
+    """The gradient, in an array that may be the price's."""
     if loops := _loops(logits, activation):
-        return loops.priced_gradient(logits, valid, activation == "softmax", price, true, rim, of_sums)
-    kind, gradient = cast(ResolvedActivation, activation), empty_like(logits)
+        loops.priced_gradient(logits, valid, activation == "softmax", price, true, rim, of_sums, gradient)
+        return gradient
+    kind = cast(ResolvedActivation, activation)
     for at, work in blocks(logits, arrays=3):
         here, given = part(valid, at), at.of(price)
         p = predicted(at.of(logits), here, kind, work)
@@ -162,19 +184,23 @@ _operator = as_operator("priced_sums", _value, _slope, _like)
 class _Sums(Function):
     @staticmethod
     def forward(logits: Block, *given: Any) -> Tensor:
-        return _value(logits, *given)
+        return _value(logits, *given[:-1])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        logits, valid, ctx.activation, price, true, ctx.rim = inputs
-        ctx.save_for_backward(logits, valid, price, true)
+        logits, valid, ctx.activation, ctx.price, true, ctx.rim, ctx.again = inputs
+        ctx.save_for_backward(logits, valid, true)
 
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        (of_sums,), (logits, valid, price, true), nothing = prices, ctx.saved_tensors, (None,) * 5
+        (of_sums,), (logits, valid, true), nothing = prices, ctx.saved_tensors, (None,) * 6
+        price, again = ctx.again() if ctx.price is None else ctx.price, ctx.again is not None
+        ctx.price = None if again else price  # whoever goes back twice has it found again
         given = logits, valid, ctx.activation, price, true, ctx.rim
         if torch.is_grad_enabled():
             return *torch.autograd.grad(_plain(*given), logits, of_sums, create_graph=True), *nothing
+        if again and price.shape == logits.shape and price.dtype == logits.dtype:
+            return _write_slope(price, of_sums, *given), *nothing
         return _slope(of_sums, *given), *nothing
 
 
