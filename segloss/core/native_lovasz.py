@@ -62,7 +62,7 @@ def _mark(part, parts, p, first_class, labels, by_voxel, is_channel, valid, hing
                         x[i] = abs(f32(g[i]) - x[i])
                 size, low, high, least, most = i32(0), SIZE, i32(0), SIZE, i32(0)
                 for i in range(len(x)):
-                    e = bits_of(x[i])
+                    e = bits_of(x[i]) & SIZE
                     size += g[i]
                     low = min(low, where(g[i] == 1, e, SIZE))
                     high = max(high, where(g[i] == 1, i32(0), e))

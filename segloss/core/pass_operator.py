@@ -75,7 +75,7 @@ def _pairs(x: list[Any]) -> list[tuple[Any, Any]]:
     return list(zip(x[::2], x[1::2], strict=True))
 
 
-@torch.library.custom_op("segloss::pass_over", mutates_args=(), schema=f"({GIVEN}) -> (Tensor, Tensor, Tensor)")
+@torch.library.custom_op("segloss::sums_of_pass", mutates_args=(), schema=f"({GIVEN}) -> (Tensor, Tensor, Tensor)")
 def _pass(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     logits, labels, valid, *_ = given
     found = bare_pass(logits, labels, valid, _how(given))
@@ -101,7 +101,7 @@ def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
 PRICES = "Tensor? of_sums, Tensor? of_log_p, Tensor? of_losses"
 
 
-@torch.library.custom_op("segloss::gradient_of_pass", mutates_args=(), schema=f"({PRICES}, {GIVEN}) -> Tensor")
+@torch.library.custom_op("segloss::slope_of_pass", mutates_args=(), schema=f"({PRICES}, {GIVEN}) -> Tensor")
 def _gradient(*priced: Any) -> Tensor:
     of_sums, of_log_p, of_losses, *given = priced
     logits, labels, valid, *_ = given
