@@ -30,13 +30,13 @@ def array_of(x: Tensor) -> np.ndarray:
 
 
 def as_f32(x: Any) -> Any:
-    """A number that a loop has read, as float32."""
-    raise NotImplementedError
+    """A number that a loop has read, as float32; a loop calls what `_as_f32` chooses."""
+    raise NotImplementedError("only in a loop that numba compiles")
 
 
 def as_in(x: Any, out: Any) -> Any:
-    """A float32 as it is to be written to an array."""
-    raise NotImplementedError
+    """A float32 as it is to be written to an array; a loop calls what `_as_in` chooses."""
+    raise NotImplementedError("only in a loop that numba compiles")
 
 
 @overload(as_f32, jit_options=ORDERED)
