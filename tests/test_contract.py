@@ -1,5 +1,6 @@
 """Every promise of the contract, for every loss and measure of the catalogue."""
 
+import gc
 import shutil
 from typing import Any
 
@@ -44,6 +45,22 @@ def test_what_torch_compiles_is_the_same(member: Member) -> None:
     expected, found = value_and_grad(loss, case), value_and_grad(Loss(compiled), case)
     torch.compiler.reset()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("member", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_logits_are_let_go_after_the_way_back(member: Member) -> None:
+    """Though the value is still held, as it is until the next one in a loop of training."""
+    loss, (task, dims) = member.loss, next(twice(member.loss))
+    case = loss.on(task, dims).to(torch.float32)
+    logits = case.logits.clone().requires_grad_() * 1
+    storage = logits.untyped_storage()._weak_ref()
+    value = loss(case.replace(logits=logits))
+    value.backward()
+    del logits
+    gc.collect()  # what numba compiles at a first call leaves cycles
+    is_gone = torch.UntypedStorage._expired(storage)
+    torch.UntypedStorage._free_weak_ref(storage)
+    assert is_gone
 
 
 def test_every_loss_has_a_module() -> None:

@@ -297,15 +297,18 @@ def test_the_gradient_may_be_asked_for_twice(loss, loops, dtype, given, monkeypa
     masks = torch.rand(2, 3, 6, 7, generator=generator) > 0.6
     distance = signed_distance_map(masks) if given else None
     before = None if distance is None else distance.clone()
-    value = loss(logits, masks, activation="sigmoid", distance=distance)
-    (first,) = torch.autograd.grad(value, logits, retain_graph=True)
-    first = first.clone()
-    (graph,) = torch.autograd.grad(value, logits, create_graph=True)
-    (second,) = torch.autograd.grad(value, logits, retain_graph=True)
-    torch.testing.assert_close(second, first)
-    torch.testing.assert_close(graph.detach(), first)
-    (third,) = torch.autograd.grad(graph.square().sum(), logits)
-    value = loss(logits, masks, activation="sigmoid", distance=distance)
-    (alone,) = torch.autograd.grad(value, logits, create_graph=True)
-    torch.testing.assert_close(third, torch.autograd.grad(alone.square().sum(), logits)[0])
+
+    def ask(how: list[str]) -> list[torch.Tensor]:
+        """Gradients, one after the other, of which "graph" can be differentiated again, which is done at the end."""
+        value = loss(logits, masks, activation="sigmoid", distance=distance)
+        found = [torch.autograd.grad(value, logits, retain_graph=True, create_graph=it == "graph")[0] for it in how]
+        again = [torch.autograd.grad(it.square().sum(), logits)[0] for it in found if it.requires_grad]
+        return [it.detach().clone() for it in (*found, *again)]
+
+    first, second = ask(["alone"])[0], ask(["graph"])[-1]
+    for order in (["alone", "graph", "alone"], ["graph", "alone", "alone"]):
+        *found, again = ask(order)
+        for it in found:
+            torch.testing.assert_close(it, first)
+        torch.testing.assert_close(again, second)
     assert distance is None or torch.equal(distance, before)

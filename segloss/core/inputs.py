@@ -1,6 +1,6 @@
 """The inputs of a loss: their layout, what they may hold, and what is said when they do not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -49,6 +49,10 @@ class Inputs:
     def outputs(self) -> int:
         """Number of yes or no, or of joint, decisions at a voxel."""
         return 1 if self.is_joint else self.logits.shape[1]
+
+    def without_logits(self) -> "Inputs":
+        """The same for what is kept for the way back, which would keep the logits as long as the value."""
+        return replace(self, logits=self.logits.new_empty(0, self.logits.shape[1], 0))
 
     def spatial(self, x: Shaped[Tensor, "B K N"]) -> Shaped[Tensor, "B K *S"]:
         """`x` with its spatial axes unfolded."""

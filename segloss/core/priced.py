@@ -5,6 +5,7 @@ of the size of a block.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, cast
 
@@ -45,17 +46,31 @@ def errors_by_distance(
     if distance is None and how["side"] == "inside" and (found := _by_label(x, spacing, how["power"], one_sided)):
         return _sums(x, *found, 0.0)
     true = true_mask(x)
+    again = partial(_price, shape=x.shape, spacing=spacing, one_sided=one_sided, **how)
+    return _sums(x, again(x.logits, x.valid, x.activation, true, distance), true, 0.0, distance, again)
 
-    def price() -> Block:
-        if distance is None:
-            found = mask_distance(true, x, spacing, **how)
-        else:
-            check_spacing(spacing, len(x.shape) - 2)
-            signed = flat_distance(distance, x)
-            found = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
-        return found if one_sided else mask_distance(predicted_mask(x), x, spacing, **how, total=found)
 
-    return _sums(x, price(), true, 0.0, again=price)
+def _price(
+    logits: Block,
+    valid: Tensor | None,
+    activation: ResolvedActivation,
+    true: Block,
+    distance: DistanceMap | None,
+    *,
+    shape: torch.Size,
+    spacing: Spacing | None,
+    one_sided: bool,
+    **how: Any,
+) -> Block:
+    """The distances from the true contour and, unless they are `one_sided`, the predicted one."""
+    x = Inputs(logits, true, valid, activation, True, shape)
+    if distance is None:
+        found = mask_distance(true, x, spacing, **how)
+    else:
+        check_spacing(spacing, len(shape) - 2)
+        signed = flat_distance(distance, x)
+        found = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
+    return found if one_sided else mask_distance(predicted_mask(x), x, spacing, **how, total=found)
 
 
 def _by_label(
@@ -85,12 +100,17 @@ def _by_numba() -> bool:
 
 
 def _sums(
-    x: Inputs, price: Block, true: Block | None, rim: float, again: Callable[[], Block] | None = None
+    x: Inputs,
+    price: Block,
+    true: Block | None,
+    rim: float,
+    distance: DistanceMap | None = None,
+    again: Callable[..., Block] | None = None,
 ) -> Float[Tensor, "B K C"]:
-    """The sums; where the price can be found `again`, the gradient may be written over it."""
+    """The sums; where the price can be found `again`, as `_price` does, the gradient may be written over it."""
     given = x.logits, x.valid, x.activation, price, true, rim
     if not torch.compiler.is_compiling():
-        return _Sums.apply(*given, again)  # pyright: ignore[reportReturnType]
+        return _Sums.apply(*given, distance, again)  # pyright: ignore[reportReturnType]
     return _operator(*given) if by_operator(x.logits) and x.activation != "none" else _plain(*given)
 
 
@@ -184,23 +204,27 @@ _operator = as_operator("priced_sums", _value, _slope, _like)
 class _Sums(Function):
     @staticmethod
     def forward(logits: Block, *given: Any) -> Tensor:
-        return _value(logits, *given[:-1])
+        return _value(logits, *given[:-2])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        logits, valid, ctx.activation, ctx.price, true, ctx.rim, ctx.again = inputs
-        ctx.save_for_backward(logits, valid, true)
+        logits, valid, ctx.activation, price, true, ctx.rim, distance, ctx.again = inputs
+        ctx.save_for_backward(logits, valid, price, true, distance)
+        ctx.is_used_up = False
 
     @staticmethod
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor | None, ...]:
-        (of_sums,), (logits, valid, true), nothing = prices, ctx.saved_tensors, (None,) * 6
-        price, again = ctx.again() if ctx.price is None else ctx.price, ctx.again is not None
-        ctx.price = None if again else price  # whoever goes back twice has it found again
+        (of_sums,), (logits, valid, price, true, distance), nothing = prices, ctx.saved_tensors, (None,) * 7
+        if ctx.is_used_up:
+            price = ctx.again(logits, valid, ctx.activation, true, distance)
         given = logits, valid, ctx.activation, price, true, ctx.rim
         if torch.is_grad_enabled():
+            if not ctx.is_used_up:
+                ctx.again = None  # the graph of this gradient keeps the price, too
             return *torch.autograd.grad(_plain(*given), logits, of_sums, create_graph=True), *nothing
-        if again and price.shape == logits.shape and price.dtype == logits.dtype:
-            return _write_slope(price, of_sums, *given), *nothing
+        if ctx.again and price.shape == logits.shape and price.dtype == logits.dtype:
+            ctx.is_used_up = True  # whoever goes back twice has it found again
+            return _write_slope(price.data, of_sums, *given), *nothing
         return _slope(of_sums, *given), *nothing
 
 

@@ -77,12 +77,12 @@ def lovasz_softmax_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
     if not x.dense:
         x = replace(x, labels=short_labels(x.labels, logits.shape[1]))
-    classes = class_range(logits, include_background)
+    classes, known = class_range(logits, include_background), x.without_logits()
     of_class = None if weight is None else class_weight(weight, logits)[classes.start :]
 
     def extension(p: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
         p[:, : classes.start] = 0
-        loss, present[:] = jaccard_extensions(x, p, classes, batch=batch, skip=absent == "skip")
+        loss, present[:] = jaccard_extensions(known, p, classes, batch=batch, skip=absent == "skip")
         return F.pad(loss, (classes.start, 0))
 
     present = torch.zeros(1 if batch else len(logits), len(classes), dtype=torch.bool, device=logits.device)
@@ -138,8 +138,10 @@ def lovasz_hinge_loss(
             "the hinge has no classes that exclude each other"
         )
 
+    known = replace(x, activation="none").without_logits()
+
     def extension(scores: Float[Tensor, "B C N"]) -> Float[Tensor, "R C"]:
-        return jaccard_extensions(x, scores, range(scores.shape[1]), batch=batch, hinge=True)[0]
+        return jaccard_extensions(known, scores, range(scores.shape[1]), batch=batch, hinge=True)[0]
 
     loss = piecewise_linear(replace(x, activation="none"), extension)
     return mean_over_classes(loss, _seen(x, batch) * torch.ones_like(loss), reduction, logits.dtype)
