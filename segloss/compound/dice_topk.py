@@ -13,7 +13,6 @@ from segloss.core import (
     count,
     evidence,
     hardest,
-    hardest_sum,
     not_negative,
     over_parts,
     ratio,
@@ -79,13 +78,13 @@ def dice_topk_loss(
         raise ValueError(f"k must be above 0 and at most 1, got {k}")
     not_negative(dice_weight=dice_weight, topk_weight=topk_weight, smooth=smooth)
     how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
-    e = evidence(logits, target, *how, likelihood=True)
-    number = share_of(count(e.inputs).sum() * e.log_p.shape[1], k)
-    dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
-    of_class = weight_of(weight, e.inputs)
-    if of_class is None and reduction == "mean":
-        topk = hardest_sum(e.log_p, number) / number
+    if weight is None and reduction == "mean":
+        e = evidence(logits, target, *how, hardest=k)
+        topk = e.of_hardest
     else:
-        kept = hardest(e.log_p, number)
+        e = evidence(logits, target, *how, likelihood=True)
+        of_class = weight_of(weight, e.inputs)
+        kept = hardest(e.log_p, share_of(count(e.inputs).sum() * e.log_p.shape[1], k))
         topk = voxel_part(e.log_p, e, weight=kept if of_class is None else of_class * kept)
+    dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     return over_parts(dice_weight * dice - topk_weight * topk, e)

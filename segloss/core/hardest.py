@@ -10,6 +10,7 @@ from torch import Tensor
 from segloss.core.compiled import compiled
 from segloss.core.function import Function
 from segloss.core.inputs import can_look_at, spatial_sum, sum_dtype
+from segloss.core.memory import empty_like
 from segloss.core.opaque import by_operator
 
 SAMPLE = 2**14
@@ -22,23 +23,23 @@ def hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float
     Voxels that tie for the last places share them. Ignored ones have a log-probability of 0 and so come last.
     """
     given = log_p.detach(), number
-    return _part(given[0], *(_operator if by_operator(log_p) else _found)(*given)[1:])
+    return part_of_hardest(given[0], *(_operator if by_operator(log_p) else found_hardest)(*given)[1:])
 
 
 def hardest_sum(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> Float[Tensor, ""]:
     """The sum of the log-probabilities of the hardest, without a map of which they are."""
     if by_operator(log_p):
         return _operator(log_p, number)[0]
-    return (_found if torch.compiler.is_compiling() else _Sum.apply)(log_p, number)[0]  # pyright: ignore[reportOptionalSubscript]
+    return (found_hardest if torch.compiler.is_compiling() else _Sum.apply)(log_p, number)[0]  # pyright: ignore[reportOptionalSubscript]
 
 
-def _found(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[Tensor, Tensor, Tensor]:
+def found_hardest(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of the least, the greatest of these, and the share of those that tie with it that they have."""
     if not can_look_at(log_p):
         border = log_p.flatten().sort().values.gather(0, number.reshape(1) - 1)[0]
         inside, at_border = ~(log_p >= border), log_p == border
         share = (number - torch.count_nonzero(inside)) / torch.count_nonzero(at_border).clamp(min=1)
-        return spatial_sum(log_p * _part(log_p, border, share)).sum(), border, share.to(log_p.dtype)
+        return spatial_sum(log_p * part_of_hardest(log_p, border, share)).sum(), border, share.to(log_p.dtype)
     if native := _loops(log_p):
         return native.least(log_p.flatten(), int(number))
     found = _least(log_p.flatten(), int(number))
@@ -48,7 +49,7 @@ def _found(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[
     return total.to(sum_dtype(log_p.device)), border, share.to(log_p.dtype)
 
 
-def _part(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor) -> Float[Tensor, "B K N"]:
+def part_of_hardest(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor) -> Float[Tensor, "B K N"]:
     """1 for what is below the border or is not a number, the share for what ties with it."""
     inside = ~(log_p >= border)
     return inside.to(log_p.dtype).masked_fill_(log_p == border, share.to(log_p.dtype))
@@ -57,7 +58,7 @@ def _part(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor) -> Float
 class _Sum(Function):
     @staticmethod
     def forward(log_p: Float[Tensor, "B K N"], number: Integer[Tensor, ""]) -> tuple[Tensor, Tensor, Tensor]:
-        return _found(log_p, number)
+        return found_hardest(log_p, number)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -68,20 +69,24 @@ class _Sum(Function):
     def backward(ctx: Any, *prices: Tensor) -> tuple[Tensor, None]:
         log_p, border, share = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _part(log_p.detach(), border, share) * prices[0].to(log_p.dtype), None
-        return _slope(log_p, border, share, prices[0]), None
+            return part_of_hardest(log_p.detach(), border, share) * prices[0].to(log_p.dtype), None
+        return slope_of_hardest(log_p, border, share, prices[0], empty_like(log_p)), None
 
 
-def _slope(log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor, price: Tensor) -> Float[Tensor, "B K N"]:
+def slope_of_hardest(
+    log_p: Float[Tensor, "B K N"], border: Tensor, share: Tensor, price: Tensor, out: Float[Tensor, "B K N"]
+) -> Float[Tensor, "B K N"]:
+    """The price of the sum for what is below the border, its share of that for what ties; `out` may be `log_p`."""
     if can_look_at(log_p) and (native := _loops(log_p)):
-        return native.priced_least(log_p, border, float(price), float(price) * float(share))
-    return _part(log_p, border, share).mul_(price)
+        native.priced_least(log_p, border, float(price), float(price) * float(share), out)
+        return out
+    return torch.mul(part_of_hardest(log_p, border, share), price, out=out)
 
 
 @torch.library.custom_op("segloss::hardest", mutates_args=())
 def _operator(log_p: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same as one operator to a compiler, which would sort all voxels."""
-    total, border, share = _found(log_p, number)
+    total, border, share = found_hardest(log_p, number)
     return total, border.clone(), share
 
 
@@ -92,7 +97,7 @@ def _(log_p: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.library.custom_op("segloss::slope_of_hardest", mutates_args=())
 def _operator_slope(log_p: Tensor, border: Tensor, share: Tensor, price: Tensor) -> Tensor:
-    return _slope(log_p, border, share, price)
+    return slope_of_hardest(log_p, border, share, price, empty_like(log_p))
 
 
 @_operator_slope.register_fake

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segloss.core.memory import empty
 from segloss.core.native import TILE
 from segloss.core.native_math import ZERO, bits_of, f32, i32, loop, where
 from segloss.core.threads import in_threads
@@ -73,13 +72,11 @@ def _priced(part, parts, x, border, price, at_border, found):
 
 
 def priced_least(
-    x: Float[Tensor, "B K N"], border: Float[Tensor, ""], price: float, at_border: float
-) -> Float[Tensor, "B K N"]:
-    """A price for what is below the border, another for what ties with it, 0 for the others."""
-    found = empty(x.shape, torch.float32)
-    given = x.detach().flatten().numpy(), f32(border), f32(price), f32(at_border), found.view(-1).numpy()
+    x: Float[Tensor, "B K N"], border: Float[Tensor, ""], price: float, at_border: float, out: Float[Tensor, "B K N"]
+) -> None:
+    """Write a price for what is below the border, another for what ties with it, 0 for the others; even over `x`."""
+    given = x.detach().flatten().numpy(), f32(border), f32(price), f32(at_border), out.view(-1).numpy()
     in_threads(torch.get_num_threads(), min(PARTS, 1 + x.numel() // PART), _priced, *given)
-    return found
 
 
 def try_out() -> None:

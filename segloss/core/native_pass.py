@@ -102,7 +102,7 @@ def fused_gradient(
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
 ) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass."""
+    """The gradient with respect to the logits of the priced outputs of a pass, over `of_log_p` if that is the room."""
     rise = None if of_log_p is None else of_log_p.float()
     if of_losses is not None and _is_mapped(how):
         found = _rise(logits, labels, valid, how, room, of_losses)
@@ -116,10 +116,11 @@ def fused_gradient(
     else:
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
-    gradient = room if room is not None and _keeps_errors(logits, how) else empty_like(logits)
+    over = room is not None and room is of_log_p
+    gradient = room if room is not None and (over or _keeps_errors(logits, how)) else empty_like(logits)
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     given = _given(logits, labels, valid, how)
-    are_errors = [gradient is room] if run is pair_gradient else []
+    are_errors = [gradient is room and not over] if run is pair_gradient else []
     in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), *are_errors, array_of(gradient))
     return gradient
 

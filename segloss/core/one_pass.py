@@ -28,11 +28,11 @@ Found = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 def pass_over(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> Found:
     """A pass with a gradient."""
-    with _full_precision(logits):
+    with full_precision(logits):
         return _Pass.apply(logits, labels, valid, how, _room(logits, labels, how))
 
 
-def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """No autocast; to leave what is off alone takes less time than to switch it off."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
@@ -125,7 +125,7 @@ def bare_gradient(
     """The gradient of the priced outputs of a pass."""
     if how.scale != 1:
         prices = tuple(None if price is None else price * how.scale for price in prices)
-    with _full_precision(logits):
+    with full_precision(logits):
         if kernels := kernels_for(logits, labels, how):
             write = kernels.fused_gradient
         else:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from segloss.core.distributed import all_sum
+from segloss.core.hardest import share_of
+from segloss.core.hardest_of_pass import sums_of_hardest
 from segloss.core.inputs import (
     Absent,
     Activation,
@@ -48,6 +50,7 @@ class Evidence:
         terms: Sums of the terms asked for, each (B, C).
         likelihood: Log-probability of the truth at every voxel, where asked for.
         losses: Sums of a loss over the voxels of each truth, where asked for: see `voxel_sums`.
+        hardest: Mean log-probability of the truth at the hardest voxels, where asked for.
         sizes: Numbers of true voxels of each class, the background's included.
         weight: Weight of each class among those that take part.
         group: Process group over which means are taken; None where the sums are those of the whole group already.
@@ -63,6 +66,7 @@ class Evidence:
     terms: tuple[Sums, ...]
     likelihood: LogP | None
     losses: ByTruth | None
+    hardest: Float[Tensor, ""] | None
     sizes: Sums
     weight: Float[Tensor, " C"] | None
     absent: Absent
@@ -94,6 +98,13 @@ class Evidence:
         if self.likelihood is None:
             raise ValueError("likelihood=True gives the log-probabilities")
         return self.likelihood
+
+    @property
+    def of_hardest(self) -> Float[Tensor, ""]:
+        """The mean log-probability of the truth at the hardest voxels."""
+        if self.hardest is None:
+            raise ValueError("hardest=k gives the mean of the hardest")
+        return self.hardest
 
     @property
     def by_truth(self) -> ByTruth:
@@ -135,6 +146,7 @@ def evidence(
     known: Bool[Tensor, "B C"] | None = None,
     change: Callable[[Sums], Sums] | None = None,
     find: Callable[[Inputs], Sums] | None = None,
+    hardest: float | None = None,
     soft: bool = True,
 ) -> Evidence:
     """Class sums of one pass over the logits, with every keyword checked before.
@@ -143,12 +155,12 @@ def evidence(
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
     `scale`, `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before
-    those of images are added up, and `find` is asked for these in place of a pass. `likelihood`, `voxel` and
-    `soft=False` refuse soft labels.
+    those of images are added up, and `find` is asked for these in place of a pass. `hardest` is the share of the voxels
+    of the batch that are the hardest. It, `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
-    soft = soft and not likelihood and voxel is None
+    soft = soft and not likelihood and voxel is None and hardest is None
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=soft)
     if cost is not None and (x.dense or x.activation == "sigmoid"):
         raise ValueError(
@@ -160,10 +172,14 @@ def evidence(
 
     flat = None if weights is None else flat_weight_map(weights, x)
     given = {"voxel": voxel, "weights": flat, "scale": scale, "lowered": lowered, "known": known}
-    if find is None:
-        sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
+    log_p = losses = of_hardest = None
+    if find is not None:
+        sums = find(x)
+    elif hardest is not None:
+        sums, total, number = sums_of_hardest(x, lambda log_p: share_of(count(x).sum() * log_p.shape[1], hardest))
+        of_hardest = total / number
     else:
-        sums, log_p, losses = find(x), None, None
+        sums, log_p, losses = class_sums(x, terms, cost, likelihood=likelihood, **given)
     sums, n = sums if change is None else change(sums), count(x)
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)
@@ -177,6 +193,7 @@ def evidence(
         terms=tuple(rest),
         likelihood=log_p,
         losses=losses,
+        hardest=of_hardest,
         sizes=sums[:, 2],
         weight=of_class,
         absent=absent,

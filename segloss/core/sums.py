@@ -58,7 +58,7 @@ def class_sums(
     wanted = {"cost": cost, "likelihood": likelihood, "voxel": voxel, "weights": weights}
     wanted |= {"scale": scale, "lowered": lowered, "known": known}
     others = tuple(f for f, it in zip(terms, factors, strict=True) if it is None)
-    how = _how(x, squares=len(others) < len(terms), terms=others, **wanted)
+    how = how_of(x, squares=len(others) < len(terms), terms=others, **wanted)
     sums, log_p, losses = _run(x, how)
     if not how.squares:
         return sums, log_p, losses
@@ -75,7 +75,7 @@ def log_likelihood(x: Inputs, **change: Any) -> LogP:
     Under softmax that of the true class, (B, 1, N); under sigmoid that of each channel's own yes or no, (B, C, N).
     `change` are `scale`, `lowered` and `known` of `class_sums`.
     """
-    return _run(x, _how(x, sums=False, likelihood=True, **change))[1]
+    return _run(x, how_of(x, sums=False, likelihood=True, **change))[1]
 
 
 def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | None = None, **change: Any) -> ByTruth:
@@ -84,10 +84,11 @@ def voxel_sums(x: Inputs, voxel: VoxelLoss, weights: Float[Tensor, "B 1 N"] | No
     Under softmax the sums are those of every true class, (B, 1, C), of K losses (B, K, C); under sigmoid those of each
     channel's yes and no, (B, 2, C).
     """
-    return _run(x, _how(x, sums=False, voxel=voxel, weights=weights, **change))[2]
+    return _run(x, how_of(x, sums=False, voxel=voxel, weights=weights, **change))[2]
 
 
-def _how(x: Inputs, **wanted: Any) -> How:
+def how_of(x: Inputs, **wanted: Any) -> How:
+    """What a pass over these inputs is asked for."""
     cores = 1 if torch.compiler.is_compiling() else cores_for(x.logits)
     return How(x.activation, x.dense, x.is_joint, cores=cores, **wanted)
 

@@ -12,17 +12,18 @@ from segloss.core import (
     Inputs,
     Logits,
     Mask,
+    Number,
     Reduction,
     Value,
     check_reduction,
     count,
     hardest,
-    hardest_sum,
     log_likelihood,
     not_negative,
     over_voxels,
     prepare,
     share_of,
+    sums_of_hardest,
 )
 
 
@@ -72,10 +73,13 @@ def bootstrapped_cross_entropy_loss(
     not_negative(min_kept=min_kept)
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    log_p = log_likelihood(x)
-    below = (log_p.detach() < math.log(threshold)).sum()
-    least = (_candidates(log_p, x) - 1).clamp(max=min_kept).long()
-    return _of_hardest(log_p, x, torch.maximum(least, below).clamp(min=1), reduction)
+
+    def number(log_p: Float[Tensor, "B K N"]) -> Integer[Tensor, ""]:
+        below = (log_p < math.log(threshold)).sum()
+        least = (_candidates(log_p, x) - 1).clamp(max=min_kept).long()
+        return torch.maximum(least, below).clamp(min=1)
+
+    return _of_hardest(x, number, reduction)
 
 
 def topk_cross_entropy_loss(
@@ -118,8 +122,7 @@ def topk_cross_entropy_loss(
     _at_most_one(k=k)
     check_reduction(reduction)
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
-    log_p = log_likelihood(x)
-    return _of_hardest(log_p, x, share_of(_candidates(log_p, x), k), reduction)
+    return _of_hardest(x, lambda log_p: share_of(_candidates(log_p, x), k), reduction)
 
 
 def _candidates(log_p: Float[Tensor, "B K N"], x: Inputs) -> Float[Tensor, ""]:
@@ -127,12 +130,13 @@ def _candidates(log_p: Float[Tensor, "B K N"], x: Inputs) -> Float[Tensor, ""]:
     return count(x).sum() * log_p.shape[1]
 
 
-def _of_hardest(log_p: Float[Tensor, "B K N"], x: Inputs, number: Integer[Tensor, ""], reduction: Reduction) -> Value:
+def _of_hardest(x: Inputs, number: Number, reduction: Reduction) -> Value:
     """Reduce the cross-entropy of the hardest voxels."""
     if reduction == "none":
-        return over_voxels(-log_p * hardest(log_p, number), x, "none")
-    total = -hardest_sum(log_p, number)
-    return (total / number if reduction == "mean" else total).to(x.logits.dtype)
+        log_p = log_likelihood(x)
+        return over_voxels(-log_p * hardest(log_p, number(log_p.detach())), x, "none")
+    _, total, many = sums_of_hardest(x, number, sums=False)
+    return (-total / many if reduction == "mean" else -total).to(x.logits.dtype)
 
 
 def _at_most_one(**values: float) -> None:
