@@ -75,7 +75,7 @@ def bootstrapped_cross_entropy_loss(
     x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
 
     def number(log_p: Float[Tensor, "B K N"]) -> Integer[Tensor, ""]:
-        below = (log_p < math.log(threshold)).sum()
+        below = torch.count_nonzero(log_p < math.log(threshold))
         least = (_candidates(log_p, x) - 1).clamp(max=min_kept).long()
         return torch.maximum(least, below).clamp(min=1)
 
