@@ -79,7 +79,7 @@ def dice_hd_loss(
     how = activation, include_background, weight, absent, ignore_index, mask, batch, None, reduction
     of = {"side": side, "background": include_background, "power": alpha}
     find = partial(errors_by_distance, distance=distance, spacing=spacing, one_sided=False, **of)
-    e = evidence(logits, target, *how, find=find, soft=False)
+    e = evidence(logits, target, *how, find=lambda x: (find(x), None, None), soft=False)
     dice = class_part(1 - ratio(2 * e.tp + smooth, e.p + e.g + smooth), e)
     hausdorff = class_part(ratio(e.terms[0], e.n, empty=0.0), e)
     w = (hausdorff.mean() / (dice.mean() + 1e-5)).detach()

@@ -1,5 +1,6 @@
 """Cross-entropy with a penalty on the share of the image that each class takes."""
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,6 +24,7 @@ from segloss.core import (
     over_parts,
     positive,
     prepare,
+    sums_by_scale,
     truth_part,
     voxel_sums,
 )
@@ -86,14 +88,17 @@ def label_marginal_loss(
     positive(temperature=temperature, smooth=smooth)
     not_negative(ce_weight=ce_weight, marginal_weight=marginal_weight)
     common = {"ignore_index": ignore_index, "mask": mask, "group": group, "reduction": reduction}
-    x, as_it_is = None, temperature == 1
-    if activation == "none" and not as_it_is:
+    x, find, voxel = None, None, None
+    if temperature == 1:
+        voxel = CROSS_ENTROPY
+    elif activation != "none":
+        find = partial(sums_by_scale, scale=temperature, voxel=CROSS_ENTROPY)
+    else:
         x = prepare(logits, target, activation=activation, ignore_index=ignore_index, mask=mask, soft=False)
         logits, activation = _scores(x)
-    voxel = CROSS_ENTROPY if as_it_is else None
-    e = evidence(logits, target, activation, **common, scale=temperature, voxel=voxel, soft=False)
+    e = evidence(logits, target, activation, **common, scale=temperature, voxel=voxel, find=find, soft=False)
+    ce = truth_part(e) if x is None else image_part(voxel_sums(x, CROSS_ENTROPY).sum((1, 2)) / x.outputs, e)
     x = e.inputs if x is None else x
-    ce = truth_part(e) if as_it_is else image_part(voxel_sums(x, CROSS_ENTROPY).sum((1, 2)) / x.outputs, e)
     if divergence == "l1":
         apart = class_part(((e.g - e.p) / (e.n + smooth)).abs(), e)
     elif not e.inputs.is_joint:

@@ -118,6 +118,7 @@ from segloss.core.reduce import ratio as ratio
 from segloss.core.structure import structural_difference as structural_difference
 from segloss.core.sums import count as count
 from segloss.core.sums import log_likelihood as log_likelihood
+from segloss.core.sums import sums_by_scale as sums_by_scale
 from segloss.core.sums import voxel_sums as voxel_sums
 from segloss.core.thinning import hard_skeleton as hard_skeleton
 from segloss.core.thinning import thinned as thinned

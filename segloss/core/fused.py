@@ -85,8 +85,9 @@ def fused_gradient(
     of_sums: Float[Tensor, "B K C"] | None,
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
+    onto: Block | None = None,
 ) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass."""
+    """The gradient with respect to the logits of the priced outputs of a pass, added to the one it comes `onto`."""
     voxels, classes = logits.shape[2], logits.shape[1]
     given, flags, grid = _given(logits, labels, valid, how)
     rise, focus = None if of_log_p is None else of_log_p.float(), _focus(how.voxel)
@@ -109,7 +110,7 @@ def fused_gradient(
             *logits.stride(), *gradient.stride(), SUMS=price is not None, SQUARES=how.squares and price is not None,
             RISES=rise is not None, **_loss(focus if of_losses is not None else None), **flags,
         )  # fmt: skip
-    return gradient
+    return gradient if onto is None else onto.add_(gradient)
 
 
 def room_for(logits: Block, how: How) -> LogP | None:

@@ -12,7 +12,7 @@ from segloss.core.function import Function
 from segloss.core.hardest import found_hardest, hardest_sum, part_of_hardest, slope_of_hardest
 from segloss.core.inputs import Inputs, spatial_sum
 from segloss.core.likelihood import LogP
-from segloss.core.one_pass import bare_gradient, bare_pass, full_precision, kernels_for, plain_pass
+from segloss.core.one_pass import bare_gradient, bare_pass, full_precision, graph_of, kernels_for, plain_pass
 from segloss.core.sharing import is_sharing
 from segloss.core.sums import class_sums, how_of, log_likelihood
 from segloss.core.truth import How
@@ -24,7 +24,7 @@ Number = Callable[[LogP], Integer[Tensor, ""]]
 def sums_of_hardest(
     x: Inputs, number: Number, *, sums: bool = True
 ) -> tuple[Any, Float[Tensor, ""], Integer[Tensor, ""]]:
-    """The class sums, (B, K, C), if asked for, the sum of the log-probabilities of the hardest voxels, and how many these are.
+    """The class sums, (B, K, C), if asked for, the sum of log p at the hardest voxels, and how many of them there are.
 
     The gradient needs one map of the log-probabilities, and is written over it where it has as many values.
     """
@@ -67,9 +67,7 @@ class _Sums(Function):
         if torch.is_grad_enabled():
             sums, likely = cast(Any, plain_pass(logits, labels, valid, how)[:2])
             total = spatial_sum(likely * part_of_hardest(log_p, border, share)).sum()
-            given = [(v, d) for v, d in ((sums, of_sums), (total, of_total)) if d is not None]
-            values, of_values = zip(*given, strict=True)
-            return *torch.autograd.grad(values, logits, of_values, create_graph=True), *nothing
+            return graph_of(logits, (sums, total), (of_sums, of_total)), *nothing
         ctx.is_used_up = True  # whoever goes back twice has it found again
         rise = None if of_total is None else slope_of_hardest(log_p, border, share, of_total, log_p.data)
         over = rise is not None and rise.shape == logits.shape and rise.dtype == logits.dtype

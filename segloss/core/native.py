@@ -13,7 +13,7 @@ is unpacked into is not.
 import numpy as np
 
 from segloss.core.native_fetch import LINE, fetch_ahead
-from segloss.core.native_half import as_f32
+from segloss.core.native_half import as_f32, as_in
 from segloss.core.native_math import (
     EPS,
     HALF,
@@ -284,3 +284,27 @@ def take_true(out, p, true, n):
                 here = where(true[i] == i32(c), row[i], ZERO)
                 out[i] += here
                 row[i] -= here
+
+
+@loop
+def put_true(p, x, true, n):
+    """Set what is of the true class, which is 0."""
+    if len(p) > FEW:
+        for i in range(n):
+            p[true[i], i] = x[i]
+    else:
+        for c in range(len(p)):
+            row = p[c]
+            for i in range(n):
+                row[i] += where(true[i] == i32(c), x[i], ZERO)
+
+
+@loop
+def write(out, x, add, n):
+    """Write a gradient, or `add` it to the one that is there."""
+    if add:
+        for i in range(n):
+            out[i] = as_in(as_f32(out[i]) + x[i], out)
+    else:
+        for i in range(n):
+            out[i] = as_in(x[i], out)

@@ -5,7 +5,6 @@
 import numpy as np
 
 from segloss.core.native import (
-    FEW,
     add_by_class,
     exponentials,
     look_at_labels,
@@ -14,15 +13,16 @@ from segloss.core.native import (
     lower,
     of_errors,
     of_true,
+    put_true,
     slopes_of_errors,
     slopes_read_ce,
     take_logits,
     take_true,
     tile_of,
     voxels_of,
+    write,
 )
 from segloss.core.native_fetch import fetch_next
-from segloss.core.native_half import as_f32, as_in
 from segloss.core.native_math import ONE, TINY, ZERO, exp, f32, i32, log, log1p_of_any, loop, where
 
 
@@ -169,7 +169,7 @@ def class_pass(
 @loop
 def class_gradient(
     part, parts, logits, labels, valid, weights, lowered, cost, scale, powers, bounds, squares, terms,
-    price, of_losses, rise, gradient,
+    price, of_losses, rise, add, gradient,
 ):  # fmt: skip
     """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
     images, classes, voxels = logits.shape
@@ -257,23 +257,20 @@ def class_gradient(
             for i in range(n):
                 r[i] += fall[i] + s[i] * (ONE - q[i])
             for c in range(classes):
-                fetch_next(gradient, image, c, first, n)
-                row, out, of_c = p[c], gradient[image, c, first : first + n], slopes[c]
+                row, of_c = p[c], slopes[c]
                 of_p = price[image, 0, c] if price.size else ZERO
                 of_p2, of_w = (price[image, 2, c], price[image, 4, c]) if price.size and squares else (ZERO, ZERO)
                 if mapped:
                     for i in range(n):
-                        out[i] = as_in(row[i] * (of_c[i] - r[i]), out)
+                        row[i] *= of_c[i] - r[i]
                 elif squares:
                     for i in range(n):
                         here = row[i] * total[i]
-                        out[i] = as_in(here * (of_p + w[i] * (of_p2 * here + of_w) - r[i]), out)
+                        row[i] = here * (of_p + w[i] * (of_p2 * here + of_w) - r[i])
                 else:
                     for i in range(n):
-                        out[i] = as_in(row[i] * total[i] * (of_p - r[i]), out)
-                if classes <= FEW:
-                    for i in range(n):
-                        out[i] = as_in(as_f32(out[i]) + where(true[i] == i32(c), found[i], ZERO), out)
-            if classes > FEW:
-                for i in range(n):
-                    gradient[image, true[i], first + i] = as_in(found[i], gradient)
+                        row[i] *= total[i] * (of_p - r[i])
+            put_true(p, found, true, n)
+            for c in range(classes):
+                fetch_next(gradient, image, c, first, n)
+                write(gradient[image, c, first : first + n], p[c], add, n)

@@ -18,9 +18,10 @@ from segloss.core.native import (
     slopes_of_errors,
     slopes_read_ce,
     voxels_of,
+    write,
 )
 from segloss.core.native_fetch import fetch_ahead, fetch_next
-from segloss.core.native_half import as_f32, as_in
+from segloss.core.native_half import as_f32
 from segloss.core.native_math import HALF, ONE, TWO, ZERO, exp, f32, log1p, loop, where
 from segloss.core.threads import in_threads
 
@@ -210,7 +211,7 @@ def pair_pass(
 @loop
 def pair_gradient(
     part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
-    of_q, of_squares, of_terms, of_losses, rise, are_errors, gradient,
+    of_q, of_squares, of_terms, of_losses, rise, are_errors, add, gradient,
 ):  # fmt: skip
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability.
 
@@ -280,7 +281,9 @@ def pair_gradient(
                     for i in range(n):
                         more[i] *= w[i]
                 for i in range(n):
-                    out[i] = as_in(keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i]), out)
+                    work[i] = keep[i] * (ONE - TWO * g[i]) * q[i] * (slope[i] + more[i])
+                write(out, work, add, n)
                 if joint:
                     for i in range(n):
-                        of_other[i] = as_in(-as_f32(out[i]), of_other)
+                        work[i] = -work[i]
+                    write(of_other, work, add, n)

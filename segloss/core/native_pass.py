@@ -101,8 +101,12 @@ def fused_gradient(
     of_sums: Float[Tensor, "B K C"] | None,
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
+    onto: Block | None = None,
 ) -> Block:
-    """The gradient with respect to the logits of the priced outputs of a pass, over `of_log_p` if that is the room."""
+    """The gradient with respect to the logits of the priced outputs of a pass, over `of_log_p` if that is the room.
+
+    It is added to the one that it comes `onto`, where there is one.
+    """
     rise = None if of_log_p is None else of_log_p.float()
     if of_losses is not None and _is_mapped(how):
         found = _rise(logits, labels, valid, how, room, of_losses)
@@ -117,11 +121,12 @@ def fused_gradient(
         price = None if of_sums is None else prices_of_errors(of_sums, how)
         prices = [_map(price), _map(of_losses)]
     over = room is not None and room is of_log_p
-    gradient = room if room is not None and (over or _keeps_errors(logits, how)) else empty_like(logits)
+    gradient = room if room is not None and (over or _keeps_errors(logits, how)) else onto
+    gradient = empty_like(logits) if gradient is None else gradient
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
-    given = _given(logits, labels, valid, how)
     are_errors = [gradient is room and not over] if run is pair_gradient else []
-    in_threads(how.cores, _shares(logits), run, *given, *prices, _map(rise), *are_errors, array_of(gradient))
+    given = *_given(logits, labels, valid, how), *prices, _map(rise), *are_errors, gradient is onto
+    in_threads(how.cores, _shares(logits), run, *given, array_of(gradient))
     return gradient
 
 

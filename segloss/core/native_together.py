@@ -17,9 +17,10 @@ from segloss.core.native import (
     take_logits,
     tile_of,
     voxels_of,
+    write,
 )
 from segloss.core.native_fetch import fetch_next
-from segloss.core.native_half import as_f32, as_in
+from segloss.core.native_half import as_f32
 from segloss.core.native_math import INFINITE, ONE, TINY, ZERO, exp, f32, log, log1p_of_any, loop, where
 
 
@@ -138,7 +139,7 @@ def together_pass(part, parts, logits, labels, valid, weights, known, powers, bo
 
 @loop
 def together_gradient(
-    part, parts, logits, labels, valid, weights, known, powers, bounds, terms, price, of_losses, rise, gradient
+    part, parts, logits, labels, valid, weights, known, powers, bounds, terms, price, of_losses, rise, add, gradient
 ):
     """The gradient p (s - s·p) + (share - p) r, by the slope s by p and r by the logarithm of what is true."""
     images, classes, voxels = logits.shape
@@ -193,7 +194,7 @@ def together_gradient(
                     fall[i] += slope[i] * row[i]
             for c in range(classes):
                 fetch_next(gradient, image, c, first, n)
-                row, slope, k, out = p[c], s[c], of[c], gradient[image, c, first : first + n]
+                row, slope, k = p[c], s[c], of[c]
                 for i in range(n):
                     top[i] = -r[i] * row[i]
                 if price.size:
@@ -207,4 +208,5 @@ def together_gradient(
                     for i in range(n):
                         top[i] += where(true[i] == k, r[i] * score[i] * row[i], ZERO)
                 for i in range(n):
-                    out[i] = as_in(where(keep[i] > ZERO, top[i], ZERO), out)
+                    top[i] = where(keep[i] > ZERO, top[i], ZERO)
+                write(gradient[image, c, first : first + n], top, add, n)

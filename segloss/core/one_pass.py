@@ -4,6 +4,7 @@ What the gradient needs is kept in the array of that gradient, or recomputed blo
 size of the logits is needed, and class indices are never spread into a one-hot map of the image.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,13 @@ def pass_over(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> 
     """A pass with a gradient."""
     with full_precision(logits):
         return _Pass.apply(logits, labels, valid, how, _room(logits, labels, how))
+
+
+def passes_over(logits: Block, labels: Tensor, valid: Tensor | None, *hows: How) -> list[Found]:
+    """Several passes, whose gradients are added up in one array."""
+    with full_precision(logits):
+        found = _Passes.apply(logits, labels, valid, *hows)
+    return [found[3 * i : 3 * i + 3] for i in range(len(hows))]
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -120,17 +128,23 @@ def bare_pass(logits: Block, labels: Tensor, valid: Tensor | None, how: How, roo
 
 
 def bare_gradient(
-    logits: Block, labels: Tensor, valid: Tensor | None, how: How, room: Block | None, *prices: Tensor | None
+    logits: Block,
+    labels: Tensor,
+    valid: Tensor | None,
+    how: How,
+    room: Block | None,
+    *prices: Tensor | None,
+    onto: Block | None = None,
 ) -> Block:
-    """The gradient of the priced outputs of a pass."""
+    """The gradient of the priced outputs of a pass, added to the one that it comes `onto`, if there is one."""
     if how.scale != 1:
         prices = tuple(None if price is None else price * how.scale for price in prices)
     with full_precision(logits):
         if kernels := kernels_for(logits, labels, how):
-            write = kernels.fused_gradient
-        else:
-            write = pair_gradient if is_pair(logits, labels, how) else gradient_of
-        return write(logits, labels, valid, how, room, *prices)
+            return kernels.fused_gradient(logits, labels, valid, how, room, *prices, onto)
+        write = pair_gradient if is_pair(logits, labels, how) else gradient_of
+        found = write(logits, labels, valid, how, room, *prices)
+        return found if onto is None else onto.add_(found)
 
 
 class _Pass(Function):
@@ -150,9 +164,39 @@ class _Pass(Function):
         if all(price is None for price in prices):
             return None, None, None, None, None
         if torch.is_grad_enabled():
-            found = zip(plain_pass(logits, labels, valid, how), prices, strict=True)
-            given = [(v, d) for v, d in found if d is not None]
-            values, of_values = zip(*given, strict=True)
-            return *torch.autograd.grad(values, logits, of_values, create_graph=True), None, None, None, None
+            return graph_of(logits, plain_pass(logits, labels, valid, how), prices), None, None, None, None
         room, ctx.room = ctx.room, None
         return bare_gradient(logits, labels, valid, how, room, *prices), None, None, None, None
+
+
+class _Passes(Function):
+    @staticmethod
+    def forward(logits: Block, labels: Tensor, valid: Tensor | None, *hows: How) -> tuple[Tensor | None, ...]:
+        return tuple(it for how in hows for it in bare_pass(logits, labels, valid, how))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.hows = inputs[3:]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:3])
+
+    @staticmethod
+    def backward(ctx: Any, *prices: Tensor | None) -> tuple[Tensor | None, ...]:
+        (logits, labels, valid), gradient, nothing = ctx.saved_tensors, None, (None,) * (2 + len(ctx.hows))
+        if all(price is None for price in prices):
+            return None, *nothing
+        if torch.is_grad_enabled():
+            found = [it for how in ctx.hows for it in plain_pass(logits, labels, valid, how)]
+            return graph_of(logits, found, prices), *nothing
+        for i, how in enumerate(ctx.hows):
+            of = prices[3 * i : 3 * i + 3]
+            if any(price is not None for price in of):
+                gradient = bare_gradient(logits, labels, valid, how, None, *of, onto=gradient)
+        return gradient, *nothing
+
+
+def graph_of(logits: Block, found: Sequence[Tensor | None], prices: Sequence[Tensor | None]) -> Block:
+    """The gradient of what was found in plain operations, which can be differentiated again."""
+    given = [(v, d) for v, d in zip(found, prices, strict=True) if v is not None and d is not None]
+    values, of_values = zip(*given, strict=True)
+    return torch.autograd.grad(values, logits, of_values, create_graph=True)[0]

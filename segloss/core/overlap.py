@@ -6,6 +6,7 @@ which, and how the losses of images and classes are to be reduced.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -31,6 +32,7 @@ from segloss.core.inputs import (
     prepare,
 )
 from segloss.core.likelihood import ByTruth, LogP
+from segloss.core.one_pass import Found
 from segloss.core.sums import Sums, class_sums, count
 from segloss.core.truth import Terms, VoxelLoss
 from segloss.core.weight_map import WeightMap, flat_weight_map
@@ -145,7 +147,7 @@ def evidence(
     lowered: Float[Tensor, " C"] | None = None,
     known: Bool[Tensor, "B C"] | None = None,
     change: Callable[[Sums], Sums] | None = None,
-    find: Callable[[Inputs], Sums] | None = None,
+    find: Callable[[Inputs], Found] | None = None,
     hardest: float | None = None,
     soft: bool = True,
 ) -> Evidence:
@@ -155,8 +157,8 @@ def evidence(
     function of probability and membership whose sum over the voxels is wanted too; it meets g = 0 and g = 1 as numbers
     where the target holds class indices. `weights` are those of the voxels in the terms and in the losses of `voxel`.
     `scale`, `lowered` and `known` are those of `class_sums`; `change` is what becomes of its sums, (B, K, C), before
-    those of images are added up, and `find` is asked for these in place of a pass. `hardest` is the share of the voxels
-    of the batch that are the hardest. It, `likelihood`, `voxel` and `soft=False` refuse soft labels.
+    those of images are added up, and `find` is asked for what a pass gives in its place. `hardest` is the share of the
+    voxels of the batch that are the hardest. It, `likelihood`, `voxel` and `soft=False` refuse soft labels.
     """
     check_reduction(reduction)
     check_absent(absent)
@@ -174,7 +176,7 @@ def evidence(
     given = {"voxel": voxel, "weights": flat, "scale": scale, "lowered": lowered, "known": known}
     log_p = losses = of_hardest = None
     if find is not None:
-        sums = find(x)
+        sums, log_p, losses = cast(Any, find(x))
     elif hardest is not None:
         sums, total, number = sums_of_hardest(x, lambda log_p: share_of(count(x).sum() * log_p.shape[1], hardest))
         of_hardest = total / number

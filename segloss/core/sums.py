@@ -11,7 +11,7 @@ from segloss.core.blocks import cores_for, kept
 from segloss.core.inputs import Inputs, can_look_at, sum_dtype
 from segloss.core.likelihood import ByTruth, LogP, by_truth
 from segloss.core.masks import true_mask
-from segloss.core.one_pass import pass_over, plain_pass
+from segloss.core.one_pass import Found, pass_over, passes_over, plain_pass
 from segloss.core.opaque import by_operator
 from segloss.core.pass_operator import is_told, operator
 from segloss.core.pointwise import pointwise
@@ -69,6 +69,14 @@ def class_sums(
     of_squares, rest = iter((found @ all_squares(common, squares)).unbind(1)), iter(of_others.unbind(1))
     of_terms = [next(rest if it is None else of_squares) for it in factors]
     return torch.cat([common, torch.stack(of_terms, 1), of_cost], 1), log_p, losses
+
+
+def sums_by_scale(x: Inputs, scale: float, voxel: VoxelLoss) -> Found:
+    """The class sums of the logits times `scale`, and the sums of a loss of the logits as they are."""
+    hows = how_of(x, scale=scale), how_of(x, sums=False, voxel=voxel)
+    apart = torch.compiler.is_compiling() or is_sharing()
+    of_scaled, of_given = [_run(x, how) for how in hows] if apart else passes_over(x.logits, x.labels, x.valid, *hows)
+    return of_scaled[0], None, of_given[2]
 
 
 def log_likelihood(x: Inputs, **change: Any) -> LogP:
