@@ -75,12 +75,12 @@ def losses_of(out, work, q, ce, powers, bounds, n):
         for i in range(n):
             ce[i] = min(max(ce[i], low), high)
             q[i] = min(max(q[i], clamp), ONE - clamp)
-    out[:] = ONE
-    for k in range(2):
-        if powers[k] != ZERO:
-            _powers(work, q if k == 0 else ce, powers[k], EPS if powers[k] < ONE else ZERO, n)
-            for i in range(n):
-                out[i] *= work[i]
+    of_q, of_ce = powers
+    _powers(out, ce, of_ce, EPS if of_ce < ONE else ZERO, n)
+    if of_q != ZERO:
+        _powers(work, q, of_q, EPS if of_q < ONE else ZERO, n)
+        for i in range(n):
+            out[i] *= work[i]
 
 
 @loop
