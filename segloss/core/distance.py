@@ -120,7 +120,8 @@ def label_depth(
 
     `outside` is none of the labels.
     """
-    found = _depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
+    depths = _operator if torch.compiler.is_compiling() else _squared_depths
+    found = depths(x.spatial(labels), check_spacing(spacing, len(x.shape) - 2), outside)
     return found.nan_to_num_(posinf=0.0).pow_(power / 2).flatten(2)
 
 
@@ -129,7 +130,7 @@ def _squared_depths(labels: Tensor, size: Sequence[float], outside: int) -> Tens
     return native.squared_depths(labels, size, outside)
 
 
-_depths = as_map(
+_operator = as_map(
     "squared_depths", _squared_depths, lambda labels, *_: labels.new_empty(labels.shape, dtype=torch.float32)
 )
 

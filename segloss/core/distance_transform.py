@@ -81,11 +81,17 @@ def backend_of(device: torch.device) -> str:
     return "scipy" if compiled("native_distance") is None else "numba"
 
 
-@torch.library.custom_op("segloss::add_distances", mutates_args=("total",))
 def add_distances(
     total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
 ) -> None:
-    """Add powers of distances to a map, from the first channel on; one operator to a compiler, which sees no more."""
+    """Add powers of distances to a map, from the first channel on."""
+    run = _operator if torch.compiler.is_compiling() else _add_distances
+    run(total, masks, valid, size, side, power, first)
+
+
+def _add_distances(
+    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int
+) -> None:
     backend = backend_of(masks.device)
     if backend != "cupy":
         masks, valid = masks.cpu(), None if valid is None else valid.cpu()
@@ -100,13 +106,6 @@ def add_distances(
                     found = _cupy(~there, size) if backend == "cupy" else _scipy(~there, size)
                     found = torch.where(here & there.any(), found, 0)  # decided on the GPU, which nothing waits for
                     total[image, channel] += found.to(total).pow_(power / 2)
-
-
-@add_distances.register_fake
-def _(
-    total: Tensor, masks: Tensor, valid: Tensor | None, size: Sequence[float], side: str, power: float, first: int = 0
-) -> None:
-    return None
 
 
 def _natively(
@@ -162,3 +161,7 @@ def _where(cupy: Any, mask: Tensor) -> Iterator[None]:
     stream = cupy.cuda.Stream.from_external(ours) if shared else cupy.cuda.ExternalStream(ours.cuda_stream)
     with cupy.cuda.Device(mask.device.index), stream:
         yield
+
+
+_operator = torch.library.custom_op("segloss::add_distances", _add_distances, mutates_args=("total",))
+_operator.register_fake(lambda *_: None)

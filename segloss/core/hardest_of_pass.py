@@ -36,7 +36,7 @@ def sums_of_hardest(
 
 
 def _found(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tuple[Any, LogP]:
-    with full_precision(logits):
+    with torch.no_grad(), full_precision(logits):
         return cast(Any, bare_pass(logits, labels, valid, how)[:2])
 
 

@@ -12,6 +12,7 @@ from segloss.core.native import tile_of
 from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import array_of, as_in
 from segloss.core.native_math import ONE, TWO, ZERO, f32, loop, where
+from segloss.core.native_pair import ROW, take_labels
 from segloss.core.native_probability import look, parts_of, run_over
 
 
@@ -21,10 +22,10 @@ def _take_prices(of, g, price, true, of_labels, image, c, first, n):
     if of_labels:
         of[:] = ZERO
         for k in range(price.shape[1]):
-            label, here = true[image, k, first : first + n], price[image, k, first : first + n]
+            label, here = true[k], price[image, k, first : first + n]
             for i in range(n):
                 of[i] += where(label[i] == c, here[i], ZERO)
-        label = true[image, 0, first : first + n]
+        label = true[0]
         for i in range(n):
             g[i] = where(label[i] == c, ONE, ZERO)
         return
@@ -33,27 +34,30 @@ def _take_prices(of, g, price, true, of_labels, image, c, first, n):
     for i in range(n):
         of[i] = here[i]
     if len(true):
-        marked = true[image, c, first : first + n]
+        marked = true[c]
         for i in range(n):
             g[i] = f32(marked[i])
 
 
 @loop
-def _priced(part, parts, logits, valid, joint, price, true, of_labels, rim, sums):
+def _priced(part, parts, logits, valid, joint, price, true, by_voxel, of_labels, rim, sums):
     """What some voxels add to the sums of `priced`."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share, of, g = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
+    given = np.empty((true.shape[2 if by_voxel else 1], ROW), true.dtype)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, joint, p, top, share)
+            if len(true):
+                take_labels(given, true, by_voxel, image, first, n)
             for i in range(n):
                 share[i] = ONE / share[i]
             for c in range(classes):
-                _take_prices(of, g, price, true, of_labels, image, c, first, n)
+                _take_prices(of, g, price, given, of_labels, image, c, first, n)
                 row, total = p[c], ZERO
                 if len(true):
                     of_p, right, number = ZERO, ZERO, ZERO
@@ -73,7 +77,7 @@ def _priced(part, parts, logits, valid, joint, price, true, of_labels, rim, sums
 
 
 @loop
-def _priced_gradient(part, parts, logits, valid, joint, price, true, of_labels, rim, of_sums, gradient):
+def _priced_gradient(part, parts, logits, valid, joint, price, true, by_voxel, of_labels, rim, of_sums, gradient):
     """The gradient at some voxels, of these sums times their own price."""
     images, classes, voxels = logits.shape
     start, end = part * voxels // parts, (part + 1) * voxels // parts
@@ -81,15 +85,18 @@ def _priced_gradient(part, parts, logits, valid, joint, price, true, of_labels, 
     p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
     top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     of, g = np.empty(tile, f32), np.empty(tile, f32)
+    given = np.empty((true.shape[2 if by_voxel else 1], ROW), true.dtype)
     for image in range(images):
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, joint, p, top, share)
+            if len(true):
+                take_labels(given, true, by_voxel, image, first, n)
             for i in range(n):
                 share[i] = ONE / share[i]
             fall[:] = ZERO
             for c in range(classes):
-                _take_prices(of, g, price, true, of_labels, image, c, first, n)
+                _take_prices(of, g, price, given, of_labels, image, c, first, n)
                 row, s, of_c = p[c], slope[c], of_sums[image, -1, c]
                 for i in range(n):
                     row[i] *= share[i]
@@ -137,12 +144,14 @@ def priced_gradient(
     run_over(_priced_gradient, logits, valid, joint, *prices, array_of(gradient))
 
 
-def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Prices, the truth that they come with, and whether it is labels."""
+def _arrays(price: Block, true: Block | None) -> tuple[np.ndarray, np.ndarray, bool, bool]:
+    """Prices, the truth that they come with, whether it lies voxel after voxel, and whether it is labels."""
     if true is None:
-        return price.contiguous().numpy(), np.empty((0, 0, 0), np.uint8), False
-    marked = true.contiguous().view(torch.uint8) if true.dtype == torch.bool else true.contiguous()
-    return price.contiguous().numpy(), marked.numpy(), true.dtype != torch.bool
+        return price.contiguous().numpy(), np.empty((0, 0, 0), np.uint8), False, False
+    marked = true.view(torch.uint8) if true.dtype == torch.bool else true
+    by_voxel = marked.stride(1) < marked.stride(2)
+    in_order = (marked.transpose(1, 2) if by_voxel else marked).contiguous()
+    return price.contiguous().numpy(), in_order.numpy(), by_voxel, true.dtype != torch.bool
 
 
 def try_out() -> None:

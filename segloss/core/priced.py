@@ -4,7 +4,8 @@ As in `sums`, the pass goes block by block and its gradient recomputes each bloc
 of the size of a block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, cast
@@ -25,10 +26,13 @@ from segloss.core.distance import (
 )
 from segloss.core.distance_transform import backend_of
 from segloss.core.function import Function
-from segloss.core.inputs import Inputs, ResolvedActivation, sum_dtype
+from segloss.core.inputs import Inputs, ResolvedActivation, can_look_at, compute_dtype, sum_dtype
 from segloss.core.masks import predicted_label, predicted_mask, true_mask
-from segloss.core.memory import empty_like
+from segloss.core.memory import empty_like, zeros_like
 from segloss.core.opaque import as_operator, asked_once, by_operator
+
+PIECES, FEW, LARGE = 4, 8, 2**20
+"""Pieces of the masks of a batch, unless it has more images, and their masks and voxels, at least."""
 
 
 def priced_p(x: Inputs, price: Float[Tensor, "B C N"], rim: float = 0.0) -> Float[Tensor, "B C"]:
@@ -45,7 +49,7 @@ def errors_by_distance(
     """
     if distance is None and how["side"] == "inside" and (found := _by_label(x, spacing, how["power"], one_sided)):
         return _sums(x, *found, 0.0)
-    true = true_mask(x)
+    true = x.labels if x.labels.dtype == torch.bool and x.valid is None else true_mask(x)
     again = partial(_price, shape=x.shape, spacing=spacing, one_sided=one_sided, **how)
     return _sums(x, again(x.logits, x.valid, x.activation, true, distance), true, 0.0, distance, again)
 
@@ -62,15 +66,37 @@ def _price(
     one_sided: bool,
     **how: Any,
 ) -> Block:
-    """The distances from the true contour and, unless they are `one_sided`, the predicted one."""
+    """The distances from the true contour and, unless they are `one_sided`, the predicted one.
+
+    The masks of all channels, which may lie voxel after voxel, would take half as much space as the distances.
+    """
     x = Inputs(logits, true, valid, activation, True, shape)
     if distance is None:
-        found = mask_distance(true, x, spacing, **how)
+        found = zeros_like(logits, compute_dtype(logits.dtype))
     else:
         check_spacing(spacing, len(shape) - 2)
         signed = flat_distance(distance, x)
         found = (signed.abs() if how["side"] == "both" else signed.neg().clamp_(min=0)).pow_(how["power"])
-    return found if one_sided else mask_distance(predicted_mask(x), x, spacing, **how, total=found)
+    for images, channels in _pieces(x):
+        rows = valid if valid is None or len(valid) == 1 else valid[images]
+        here = replace(x, logits=logits[images, channels], labels=true[images, channels], valid=rows)
+        of = {**how, "background": how["background"] or channels.start > 0, "total": found[images, channels]}
+        if distance is None:
+            mask_distance(true_mask(here), here, spacing, **of)
+        if not one_sided:
+            mask_distance(predicted_mask(here), here, spacing, **of)
+    return found
+
+
+def _pieces(x: Inputs) -> Iterator[tuple[slice, slice]]:
+    """Images and channels of a few pieces, if masks are large and a channel knows nothing of the others."""
+    images, classes, voxels = x.logits.shape
+    size = -(-classes * images // PIECES)
+    if size < FEW or size * voxels < LARGE or x.activation != "sigmoid" or not can_look_at(x.logits):
+        yield slice(None), slice(0, classes)
+        return
+    for image in range(images):
+        yield from ((slice(image, image + 1), slice(first, first + size)) for first in range(0, classes, size))
 
 
 def _by_label(
