@@ -17,7 +17,7 @@ WHY = (
     "Our losses read the logits in one compiled loop each way, or block by block where a loss asks for more than the "
     "loop knows. A call has a fixed time of somewhat less than a millisecond besides, for its checks and for the steps "
     "from the sums to the value, which shows where logits are few. What must see all of them at once, such as the "
-    "choice of the hardest voxels, needs arrays of their size."
+    "choice of the hardest voxels, needs an array for that, which the gradient is written over where it has its size."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}

@@ -36,7 +36,7 @@ from segloss.core.eroded_errors import eroded_errors as eroded_errors
 from segloss.core.function import Function as Function
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
-from segloss.core.hardest_of_pass import Number as Number
+from segloss.core.hardest_of_pass import HowMany as HowMany
 from segloss.core.hardest_of_pass import sums_of_hardest as sums_of_hardest
 from segloss.core.homology import Barcode as Barcode
 from segloss.core.homology import Bars as Bars

@@ -17,12 +17,12 @@ from segloss.core.sharing import is_sharing
 from segloss.core.sums import class_sums, how_of, log_likelihood
 from segloss.core.truth import How
 
-Number = Callable[[LogP], Integer[Tensor, ""]]
+HowMany = Callable[[LogP], Integer[Tensor, ""]]
 """How many voxels to take, of their log-probabilities."""
 
 
 def sums_of_hardest(
-    x: Inputs, number: Number, *, sums: bool = True
+    x: Inputs, number: HowMany, *, sums: bool = True
 ) -> tuple[Any, Float[Tensor, ""], Integer[Tensor, ""]]:
     """The class sums, (B, K, C), if asked for, the sum of log p at the hardest voxels, and how many of them there are.
 
@@ -42,7 +42,7 @@ def _found(logits: Block, labels: Tensor, valid: Tensor | None, how: How) -> tup
 
 class _Sums(Function):
     @staticmethod
-    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: How, number: Number) -> tuple[Any, ...]:
+    def forward(logits: Block, labels: Tensor, valid: Tensor | None, how: How, number: HowMany) -> tuple[Any, ...]:
         sums, log_p = _found(logits, labels, valid, how)
         many = number(log_p)
         total, *which = found_hardest(log_p, many)

@@ -20,10 +20,10 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def zeros_like(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`torch.zeros_like`, on the CPU from numpy, whose pages are cleared by whoever first writes to them."""
-    if can_look_at(x) and x.is_contiguous():
+    """Contiguous zeros, on the CPU from numpy, whose pages are cleared by whoever first writes to them."""
+    if can_look_at(x):
         return torch.from_numpy(np.zeros(x.shape, f"i{dtype.itemsize}")).view(dtype).data
-    return torch.zeros_like(x, dtype=dtype)
+    return torch.zeros_like(x, dtype=dtype, memory_format=torch.contiguous_format)
 
 
 def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor
 from segloss.core import (
     Activation,
     HardLabels,
+    HowMany,
     Inputs,
     Logits,
     Mask,
-    Number,
     Reduction,
     Value,
     check_reduction,
@@ -130,7 +130,7 @@ def _candidates(log_p: Float[Tensor, "B K N"], x: Inputs) -> Float[Tensor, ""]:
     return count(x).sum() * log_p.shape[1]
 
 
-def _of_hardest(x: Inputs, number: Number, reduction: Reduction) -> Value:
+def _of_hardest(x: Inputs, number: HowMany, reduction: Reduction) -> Value:
     """Reduce the cross-entropy of the hardest voxels."""
     if reduction == "none":
         log_p = log_likelihood(x)
