@@ -82,8 +82,8 @@ def _price(
         here = replace(x, logits=logits[images, channels], labels=true[images, channels], valid=rows)
         of = {**how, "background": how["background"] or channels.start > 0, "total": found[images, channels]}
         if distance is None:
-            masks = here.labels if here.labels.is_contiguous() else true_mask(here)
-            mask_distance(masks, here, spacing, **of)
+            copied = not here.labels.is_contiguous()
+            mask_distance(true_mask(here) if copied else here.labels, here, spacing, **of)
         if not one_sided:
             mask_distance(predicted_mask(here), here, spacing, **of)
     return found
