@@ -10,9 +10,11 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from segloss.boundary import hausdorff_dt_loss, log_hausdorff_dt_loss
+from segloss.compound import dice_hd_loss
 from segloss.core import distance as core
 from segloss.core import distance_backend, distance_map, prepare, priced, signed_distance_map
 from segloss.core import distance_transform as transform
+from tests.again import same_whenever_asked
 
 SHAPES = [((17,), (2.5,)), ((13, 9), (0.7, 2.5)), ((7, 11, 5), (3.0, 1.0, 0.5)), ((1, 6, 4), (1.0, 1.0, 1.0))]
 
@@ -298,17 +300,33 @@ def test_the_gradient_may_be_asked_for_twice(loss, loops, dtype, given, monkeypa
     distance = signed_distance_map(masks) if given else None
     before = None if distance is None else distance.clone()
 
-    def ask(how: list[str]) -> list[torch.Tensor]:
-        """Gradients, one after the other, of which "graph" can be differentiated again, which is done at the end."""
-        value = loss(logits, masks, activation="sigmoid", distance=distance)
-        found = [torch.autograd.grad(value, logits, retain_graph=True, create_graph=it == "graph")[0] for it in how]
-        again = [torch.autograd.grad(it.square().sum(), logits)[0] for it in found if it.requires_grad]
-        return [it.detach().clone() for it in (*found, *again)]
-
-    first, second = ask(["alone"])[0], ask(["graph"])[-1]
-    for order in (["alone", "graph", "alone"], ["graph", "alone", "alone"]):
-        *found, again = ask(order)
-        for it in found:
-            torch.testing.assert_close(it, first)
-        torch.testing.assert_close(again, second)
+    same_whenever_asked(lambda: loss(logits, masks, activation="sigmoid", distance=distance), logits)
     assert distance is None or torch.equal(distance, before)
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+def test_distances_of_masks_in_pieces_are_those_of_all(one_sided, background, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 7, 9, 11, generator=generator).requires_grad_()
+    labels = torch.rand(2, 9, 11, 7, generator=generator).gt(0.6).movedim(-1, 1)
+    loss, how = (hausdorff_dt_loss, {"one_sided": True}) if one_sided else (dice_hd_loss, {})
+    how |= {"activation": "sigmoid", "include_background": background}
+
+    def value_and_gradient() -> list[torch.Tensor]:
+        value = loss(logits, labels, **how)
+        return [value, *torch.autograd.grad(value, logits)]
+
+    whole = value_and_gradient()
+    pieces, apart = [], priced._pieces
+
+    def spy(x):
+        pieces.extend(apart(x))
+        return iter(pieces)
+
+    for name in ("FEW", "LARGE"):
+        monkeypatch.setattr(priced, name, 1)
+    monkeypatch.setattr(priced, "_pieces", spy)
+    for ours, theirs in zip(value_and_gradient(), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert len(pieces) == 4

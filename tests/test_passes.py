@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import segloss
-from segloss.core import hardest_of_pass, one_pass, priced, sums
+from segloss.core import hardest_of_pass, one_pass, sums
 from segloss.core.named import CROSS_ENTROPY
 from segloss.core.sharing import sharing
+from tests.again import same_whenever_asked
 
 HARDEST = {
     "topk": lambda *given, **how: segloss.topk_cross_entropy_loss(*given, k=0.2, **how),
@@ -43,20 +44,7 @@ def test_the_hardest_of_a_pass_are_those_of_its_map(loss, activation, classes, d
 @pytest.mark.parametrize("loss", HARDEST)
 def test_gradients_of_the_hardest_may_be_asked_for_again(loss, activation, classes, dtype):
     logits, labels, mask = sample(activation, classes, dtype)
-
-    def ask(how: list[str]) -> list[torch.Tensor]:
-        """Gradients, one after the other, of which "graph" can be differentiated again, which is done at the end."""
-        value = HARDEST[loss](logits, labels, activation=activation, mask=mask)
-        found = [torch.autograd.grad(value, logits, retain_graph=True, create_graph=it == "graph")[0] for it in how]
-        again = [torch.autograd.grad(it.square().sum(), logits)[0] for it in found if it.requires_grad]
-        return [it.detach().clone() for it in (*found, *again)]
-
-    first, second = ask(["alone"])[0], ask(["graph"])[-1]
-    for order in (["alone", "graph", "alone"], ["graph", "alone", "alone"]):
-        *found, again = ask(order)
-        for it in found:
-            torch.testing.assert_close(it, first)
-        torch.testing.assert_close(again, second)
+    same_whenever_asked(lambda: HARDEST[loss](logits, labels, activation=activation, mask=mask), logits)
 
 
 def test_a_map_of_channels_turns_into_the_gradient(monkeypatch):
@@ -103,29 +91,3 @@ def test_gradients_of_two_passes_add_up_in_one_array(activation, classes, dtype,
     torch.testing.assert_close(ours, theirs)
     expected = torch.autograd.grad(theirs, logits)[0]
     torch.testing.assert_close(found, expected, **({"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}))
-
-
-@pytest.mark.parametrize("one_sided", [False, True])
-@pytest.mark.parametrize("background", [False, True])
-def test_distances_of_masks_in_pieces_are_those_of_all(one_sided, background, monkeypatch):
-    logits, labels, _ = sample("sigmoid", 7, torch.float32)
-    loss, how = (segloss.hausdorff_dt_loss, {"one_sided": True}) if one_sided else (segloss.dice_hd_loss, {})
-    how |= {"activation": "sigmoid", "include_background": background}
-
-    def value_and_gradient() -> list[torch.Tensor]:
-        value = loss(logits, labels, **how)
-        return [value, *torch.autograd.grad(value, logits)]
-
-    whole = value_and_gradient()
-    pieces, apart = [], priced._pieces
-
-    def spy(x):
-        pieces.extend(apart(x))
-        return iter(pieces)
-
-    for name in ("FEW", "LARGE"):
-        monkeypatch.setattr(priced, name, 1)
-    monkeypatch.setattr(priced, "_pieces", spy)
-    for ours, theirs in zip(value_and_gradient(), whole, strict=True):
-        torch.testing.assert_close(ours, theirs)
-    assert len(pieces) == 4
