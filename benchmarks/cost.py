@@ -15,8 +15,12 @@ time is compared with that of moving the data alone; `--write` keeps these in be
     one thread  those with a peer
     bfloat16    the same in bfloat16, against cross-entropy in bfloat16
     compiled    the same under torch.compile, against cross-entropy under torch.compile
-    voxels      those of `COMMON` by the number of voxels, with 4 classes
-    classes     those of `COMMON` by the number of classes
+    at hand     all losses on the shapes once more, where memory that is freed stays at hand
+    voxels      those of `COMMON` by the number of voxels, with 4 classes, in the same way
+    classes     those of `COMMON` by the number of classes, in the same way
+
+On the CPU large arrays are taken from the system and given back to it in the first four, which is what the C library
+comes to by default for the largest, and in a process that calls little else for most.
 """
 
 import argparse
@@ -29,13 +33,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import OnGpu, Peak, compile_first, floor, memory, on_gpu, times
+from benchmarks.measure import OnGpu, Peak, compile_first, floor, keep_memory, memory, on_gpu, times
 from benchmarks.subjects import COMMON, Group, Made, On, cross_entropy, groups
 from tools.writing import write_all
 
@@ -63,11 +68,12 @@ class Point:
     on: On
     threads: int = THREADS
     compiled: bool = False
+    kept: bool = False
 
 
 def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
-    """All that is measured."""
-    shapes, one, sides, classes = SHAPES, ONE, SIDES, CLASSES
+    """All that is measured, and last what is with memory that is kept."""
+    shapes, one, sides, classes, on_cpu = SHAPES, ONE, SIDES, CLASSES, device == "cpu"
     if smoke:
         shapes, one, sides, classes = [(1, 3, 12, 12), (1, 2, 8, 8, 8)], (1, 3, 12, 12), [8, 16], [2, 4]
     for group in found:
@@ -76,15 +82,18 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
     side = sides[len(sides) // 2]
     plain = [group[0] for group in found if group[0].name in COMMON]
     for group in (group for group in found if len(group) > 1 or any(it in plain for it in group)):
-        if device == "cpu":
+        if on_cpu:
             yield Point("one thread", group, On(one), threads=1)
         yield Point("bfloat16", group, On(one, torch.bfloat16, device))
         yield Point("compiled", group, On(one, device=device), compiled=True)
+    for group in found if on_cpu else ():
+        for shape in shapes:
+            yield Point("at hand", group, On(shape), kept=True)
     for it in plain:
         for each in sides:
-            yield Point("voxels", (it,), On((1, 4, each, each), device=device))
+            yield Point("voxels", (it,), On((1, 4, each, each), device=device), kept=on_cpu)
         for number in classes:
-            yield Point("classes", (it,), On((1, number, side, side), device=device))
+            yield Point("classes", (it,), On((1, number, side, side), device=device), kept=on_cpu)
 
 
 def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
@@ -157,22 +166,33 @@ def main(words: list[str]) -> None:
     every = list(points(found, args.device, smoke=args.smoke))
     peaks = peaks_of(every)
     results, left_out = [], []
-    for point in tqdm(every, desc="time"):
-        reasons = {it.name: peaks.get((it.name, point.on), Peak(None)).reason for it in point.group}
-        left_out += [{"name": name, "shape": point.on.shape, "reason": why} for name, why in reasons.items() if why]
-        point = replace(point, group=tuple(it for it in point.group if not reasons[it.name]))
-        for it in measured(point, peaks, 1 if args.smoke else ROUNDS) if point.group else ():
-            results.append(it)
-            memory_text = "" if it["memory_ratio"] is None else f", memory {it['memory_ratio']:.2f}"
-            tqdm.write(
-                f"{it['series']}: {it['name']} on {it['shape']}: "
-                f"{it['time_ratio']:.2f} ± {it['time_spread']:.2f}{memory_text}"
-            )
+    with tqdm(desc="time", total=len(every)) as bar:
+        for kept, some in groupby(every, lambda it: it.kept):
+            can = args.device == "cpu" and keep_memory(kept)
+            for point in some:
+                bar.update()
+                if point.series == "at hand" and not can:
+                    continue
+                reasons = {it.name: peaks.get((it.name, point.on), Peak(None)).reason for it in point.group}
+                if point.series == "shapes":
+                    stopped = {name: why for name, why in reasons.items() if why}
+                    left_out += [{"name": it, "shape": point.on.shape, "reason": why} for it, why in stopped.items()]
+                point = replace(point, group=tuple(it for it in point.group if not reasons[it.name]))
+                for it in measured(point, peaks, 1 if args.smoke else ROUNDS) if point.group else ():
+                    results.append(it)
+                    tqdm.write(line_of(it))
     if args.write:
         new = {**_conditions(args.device), "results": results, "left_out": left_out}
         text = json.dumps(merged(old, new) if old else new, indent=1, ensure_ascii=False)
         write_all(args.write.parent, {args.write.name: text + "\n"})
         print(f"kept in {args.write}", file=sys.stderr)
+
+
+def line_of(it: dict[str, Any]) -> str:
+    """A result as it is printed."""
+    memory_text = "" if it["memory_ratio"] is None else f", memory {it['memory_ratio']:.2f}"
+    time_text = f"{it['time_ratio']:.2f} ± {it['time_spread']:.2f}"
+    return f"{it['series']}: {it['name']} on {it['shape']}: {time_text}{memory_text}"
 
 
 def _old(file: Path, device: str) -> dict[str, Any] | None:
@@ -188,11 +208,15 @@ def _old(file: Path, device: str) -> dict[str, Any] | None:
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The old figures with the new ones in their places."""
-    measured = {json.dumps([it["series"], it["name"], it["shape"]]): it for it in new["results"]}
+
+    def key(it: dict[str, Any]) -> str:
+        return json.dumps([it["series"], it["beside"], it["name"], it["shape"]])
+
+    measured = {key(it): it for it in new["results"]}
     stopped = {json.dumps([it["name"], it["shape"]]) for it in new["left_out"]}
     again = []
     for it in old["results"]:
-        found = measured.pop(json.dumps([it["series"], it["name"], it["shape"]]), None)
+        found = measured.pop(key(it), None)
         if found or json.dumps([it["name"], it["shape"]]) not in stopped:
             again.append(found or it)
     names = {it["name"] for it in new["results"] + new["left_out"]}

@@ -54,6 +54,7 @@ def test_the_benchmark_runs_on_tiny_inputs(tmp_path: Path) -> None:
         "one thread",
         "bfloat16",
         "compiled",
+        "at hand",
         "voxels",
         "classes",
     }
@@ -125,8 +126,9 @@ def test_new_figures_take_the_places_of_old_ones() -> None:
     again, late = {**HERE, "time_ratio": 0.4}, {"name": "dice_loss()", "shape": [1], "reason": "more than 5 s"}
     old = {"date": "2026-11-24", "results": [OTHER, HERE], "left_out": [late, {**late, "name": "other_loss()"}]}
     more = {**HERE, "series": "voxels"}
-    found = merged(old, {"date": "2026-11-25", "results": [again, more], "left_out": []})
-    assert found["results"] == [OTHER, again, more]
+    elsewhere = {**OTHER, "beside": "dice_ce_loss()"}
+    found = merged(old, {"date": "2026-11-25", "results": [elsewhere, again, more], "left_out": []})
+    assert found["results"] == [OTHER, again, elsewhere, more]
     assert found["left_out"] == [{**late, "name": "other_loss()"}]
     assert found["date"] == "2026-11-25"
     stopped = {**late, "shape": tuple(HERE["shape"])}
@@ -150,10 +152,12 @@ def test_the_power_of_growth() -> None:
 def test_the_page_says_where_others_cost_less() -> None:
     assert "make bench" in cost_page(Benchmark())
     page = cost_page(Benchmark("here", "2026-11-25", {"torch": "2"}, 2, (HERE, OTHER)))
-    assert "| `dice_loss` | 2 × 4 × 96 × 96 | 0.50 | 1.20 | peer Dice | 2.00 | 6.00 | 4.0 × | 5.0 × |" in page
+    assert "| `dice_loss` | 2 × 4 × 96 × 96 | 0.50 | – | 1.20 | peer Dice | 2.00 | – | 6.00 | 4.0 × | 5.0 × |" in page
     assert "None of them takes less." in page
     slower = cost_page(Benchmark("here", "2026-11-25", {}, 2, ({**HERE, "time_ratio": 3.0}, OTHER)))
-    assert "- peer Dice is faster than `dice_loss` on 2 × 4 × 96 × 96: 2.00 and 6.00 to our 3.00 and 1.20." in slower
+    assert (
+        "- peer Dice is faster than `dice_loss` on 2 × 4 × 96 × 96: 2.00 / – / 6.00 to our 3.00 / – / 1.20." in slower
+    )
     of_half = [{**it, "series": "bfloat16", "time_ratio": ratio} for it, ratio in ((HERE, 1.4), (OTHER, 1.2))]
     beside = "- peer Dice beside `dice_loss`, bfloat16: 1.20 to our 1.40."
     assert beside in cost_page(Benchmark("here", "2026-11-25", {}, 2, tuple(of_half)))
@@ -163,6 +167,39 @@ def test_the_page_says_where_others_cost_less() -> None:
     assert "- `slow_loss()` on 1 × 2 × 3: more than 10 s." in cost_page(
         Benchmark("here", "2026-11-25", {}, 2, (HERE,), (left_out,))
     )
+
+
+def test_the_page_gives_times_with_memory_at_hand_beside_the_others() -> None:
+    kept = tuple({**it, "series": "at hand", "time_ratio": ratio} for it, ratio in ((HERE, 0.9), (OTHER, 0.8)))
+    page = cost_page(Benchmark("here", "2026-11-25", {}, 2, (HERE, OTHER, *kept)))
+    assert "| 0.50 | 0.90 | 1.20 | peer Dice | 2.00 | 0.80 | 6.00 | 4.0 × | 5.0 × |" in page
+    assert "- peer Dice is faster with memory at hand than `dice_loss`" in page
+    assert "| `dice_loss()` | 0.50 / 0.90 / 1.20 |" in page
+    assert "**At hand**" in page
+    assert "**At hand**" not in cost_page(Benchmark("here", "2026-11-25", {}, 2, (HERE, OTHER)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages that a process is given are counted by Linux")
+def test_memory_is_kept_or_given_back() -> None:
+    """What large arrays are taken from the system anew is seen in the pages that it gives, in a process of its own."""
+    text = """
+import resource, torch
+from benchmarks.measure import keep_memory
+
+def pages():
+    torch.ones(2**22)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**22)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+for kept in (False, True):
+    keep_memory(kept)
+    print(pages())
+"""
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True, capture_output=True, text=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < 100 < 1000 < given_back
 
 
 def test_the_page_tells_of_a_gpu() -> None:

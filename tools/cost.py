@@ -19,6 +19,13 @@ WHY = (
     "from the sums to the value, which shows where logits are few. What must see all of them at once, such as the "
     "choice of the hardest voxels, needs an array for that, which the gradient is written over where it has its size."
 )
+HEAP = (
+    "Large arrays come from the system and go back to it, as they do by default in a script that calls little else; it "
+    "clears them before it gives them, which takes longer than cross-entropy computes. **At hand** is the time where "
+    "what is freed stays with the process, as it does with other allocators or after much else was called: there "
+    "cross-entropy, which takes up three times its logits, gains more than a loss that takes them up once. A process "
+    "is somewhere between the two."
+)
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
 
@@ -46,6 +53,8 @@ def cost_page(found: Benchmark, gpu: Benchmark = NOTHING) -> str:
         "`make bench` measures on your machine.",
         "",
     ]
+    if found.series("at hand"):
+        lines += [HEAP, ""]
     lines += [*beside(found), *growth(found), *variants(found), *on_gpu(gpu), *every(found), *left_out(found)]
     return "\n".join(lines)
 
@@ -71,33 +80,42 @@ def is_ours(it: Result) -> bool:
     return it["library"] == "segloss"
 
 
+Costs = tuple[float | None, float | None, float | None]
+"""Time, time with memory at hand, and memory."""
+
+
+def costs_of(found: Benchmark) -> list[tuple[Result, Costs]]:
+    """All losses on all shapes, and what they cost there."""
+
+    def key(it: Result) -> tuple[str, str, str]:
+        return it["beside"], it["name"], shape_name(it)
+
+    at_hand = {key(it): it["time_ratio"] for it in found.series("at hand")}
+    return [(it, (it["time_ratio"], at_hand.get(key(it)), it["memory_ratio"])) for it in found.series("shapes")]
+
+
 def beside(found: Benchmark) -> list[str]:
     """Our losses and those of others, and where theirs cost less."""
-    ours = {(it["name"], shape_name(it)): it for it in found.series("shapes") if is_ours(it)}
-    pairs = [(ours.get((it["beside"], shape_name(it))), it) for it in found.series("shapes") if not is_ours(it)]
+    costs = costs_of(found)
+    ours = {(it["name"], shape_name(it)): each for it, each in costs if is_ours(it)}
     rows, behind = [], []
-    for mine, other in pairs:
-        if mine is None:
+    for other, theirs in costs:
+        name, shape = other["beside"].partition("(")[0], shape_name(other)
+        mine = ours.get((other["beside"], shape))
+        if is_ours(other) or mine is None:
             continue
-        mine_costs, other_costs = ((it["time_ratio"], it["memory_ratio"]) for it in (mine, other))
-        name, shape = mine["name"].partition("(")[0], shape_name(other)
         rows.append(
-            [f"`{name}`", shape, *map(number, mine_costs), other["name"], *map(number, other_costs)]
-            + [f"{b / a:.1f} ×" if a and b else "–" for a, b in zip(mine_costs, other_costs, strict=True)]
+            [f"`{name}`", shape, *map(number, mine), other["name"], *map(number, theirs)]
+            + [f"{b / a:.1f} ×" if a and b else "–" for a, b in ((mine[0], theirs[0]), (mine[2], theirs[2]))]
         )
-        what = [
-            word
-            for word, a, b in zip(("faster", "leaner"), mine_costs, other_costs, strict=True)
-            if a is not None and b is not None and a > SAME * b
-        ]
-        if what:
-            figures = f"{number(other_costs[0])} and {number(other_costs[1])} to our {number(mine_costs[0])} and "
-            behind.append(
-                f"- {other['name']} is {' and '.join(what)} than `{name}` on {shape}: {figures}{number(mine_costs[1])}."
-            )
+        words = zip(("faster", "faster with memory at hand", "leaner"), mine, theirs, strict=True)
+        if what := [word for word, a, b in words if a is not None and b is not None and a > SAME * b]:
+            figures = f"{' / '.join(map(number, theirs))} to our {' / '.join(map(number, mine))}"
+            behind.append(f"- {other['name']} is {' and '.join(what)} than `{name}` on {shape}: {figures}.")
     if not rows:
         return []
-    head = ["Loss", "Logits", "Time", "Memory", "Beside", "Time", "Memory", "Faster by", "Leaner by"]
+    kinds = ["Time", "At hand", "Memory"]
+    head = ["Loss", "Logits", *kinds, "Beside", *kinds, "Faster by", "Leaner by"]
     lines = ["## Beside other libraries", "", *table(head, rows)]
     lines += ["Where another library takes less time or memory:" if behind else "None of them takes less.", ""]
     return [*lines, *behind, "", WHY, ""] if behind else lines
@@ -143,7 +161,8 @@ def growth(found: Benchmark) -> list[str]:
             rows.setdefault(name, {})[series] = f"{power:.2f}"
     if not rows:
         return []
-    lines = ["## Growth", "", "Time by the number of voxels and of classes; dashed, cost in proportion to it.", ""]
+    lines = ["## Growth", ""]
+    lines += ["Time with memory at hand by the number of voxels and of classes; dashed, cost in proportion to it.", ""]
     for series, words in CURVES.items():
         if len(found.series(series)) > 1:
             lines += [f"![Time of the losses by the number of {words}](cost-{series}.svg){{.curves}}", ""]
@@ -208,13 +227,12 @@ def every(found: Benchmark) -> list[str]:
     """All losses on all shapes."""
     shapes = list(dict.fromkeys(shape_name(it) for it in found.series("shapes")))
     rows: dict[str, dict[str, str]] = {}
-    for it in found.series("shapes"):
+    for it, costs in costs_of(found):
         if is_ours(it):
-            rows.setdefault(it["name"], {})[shape_name(it)] = (
-                f"{number(it['time_ratio'])} / {number(it['memory_ratio'])}"
-            )
+            rows.setdefault(it["name"], {})[shape_name(it)] = " / ".join(map(number, costs))
     cells = [[f"`{name}`", *(row.get(shape, "–") for shape in shapes)] for name, row in sorted(rows.items())]
-    lines = ["## Every loss", "", "Time / memory, with the parameters of a paper, by the shape of the logits.", ""]
+    lines = ["## Every loss", ""]
+    lines += ["Time / at hand / memory, with the parameters of a paper, by the shape of the logits.", ""]
     return lines + table(["Loss", *shapes], cells)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from segloss.core import (
@@ -25,8 +25,11 @@ from segloss.core import (
 )
 from segloss.core.blocks import kept
 from segloss.core.exclusive import exclusive, focal_dice, focal_log, focal_miss, margin_parts, rare_classes
+from segloss.core.inputs import PIECE
 from segloss.core.labels import by_label
 from segloss.core.margin import lowered
+
+OfLabel = Bool[Tensor, "#B C"]
 
 
 def asymmetric_mixup_loss(
@@ -102,13 +105,9 @@ def asymmetric_mixup_loss(
     numbers = {"gamma": gamma, "margin": margin, "eps": eps, "smooth": smooth}
     how = {"include_background": include_background, "batch": batch, "group": group, "reduction": reduction}
     if asymmetric:
-        one, other = first.labels, second.labels
-        differ = one ^ other
         by_other, by_one = (is_rare & (its.view(-1, 1) < 1 - mixup_margin) for its in (part, 1 - part))
-        kept_one = one ^ kept(differ, by_label(by_other, other))  # as torch.where, in a third of the time
-        kept_other = other ^ kept(differ, by_label(by_one, one))
-        counted = kept(kept_one == kept_other, valid)
-        ce, dice, e = margin_parts(x, kept_one, counted, is_rare, is_common, **numbers, **how)
+        label, agree = _mixed(first.labels, second.labels, by_one, by_other)
+        ce, dice, e = margin_parts(x, label, kept(agree, valid), is_rare, is_common, **numbers, **how)
         return over_parts(ce + dice, e).to(logits.dtype)
 
     one, other = (true_mask(replace(v, valid=valid)).to(x.logits.dtype) for v in (first, second))
@@ -125,6 +124,24 @@ def asymmetric_mixup_loss(
     log = focal_log(scores.log_softmax(1), is_common.view(-1, 1), gamma, eps)
     ce = voxel_part((truth * log).sum(1, keepdim=True), e)
     return over_parts(ce + class_part(focal_dice(e, e.terms[-1], is_common, smooth), e), e).to(logits.dtype)
+
+
+def _mixed(
+    one: Integer[Tensor, "B 1 N"], other: Integer[Tensor, "B 1 N"], by_one: OfLabel, by_other: OfLabel
+) -> tuple[Integer[Tensor, "B 1 N"], Bool[Tensor, "B 1 N"]]:
+    """The label at each voxel of two images, and whether they agree on it once either has given way to the other.
+
+    The label of one gives way where that of the other is among `by_other`, and the other way round; where both do, or
+    neither does, they agree only if they did before.
+    """
+    label, agree = torch.empty_like(one), torch.empty_like(one, dtype=torch.bool)
+    piece = PIECE if can_look_at(one) else one.shape[2]
+    for a, b, out, same in zip(*(it.split(piece, 2) for it in (one, other, label, agree)), strict=True):
+        gives_way = by_label(by_other, b)
+        torch.logical_xor(gives_way, by_label(by_one, a), out=same)
+        same.logical_or_(a == b)
+        torch.bitwise_xor(kept(a ^ b, gives_way), a, out=out)  # as torch.where, in a third of the time
+    return label, agree
 
 
 def _share(share: float | Float[Tensor, " B"], logits: Tensor) -> Float[Tensor, "#B 1 1"]:
