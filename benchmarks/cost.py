@@ -165,27 +165,28 @@ def main(words: list[str]) -> None:
     old = _old(args.write, args.device) if args.write and args.words else None
     every = list(points(found, args.device, smoke=args.smoke))
     peaks = peaks_of(every)
-    results, left_out = [], []
-    with tqdm(desc="time", total=len(every)) as bar:
-        for kept, some in groupby(every, lambda it: it.kept):
-            can = args.device == "cpu" and keep_memory(kept)
-            for point in some:
-                bar.update()
-                if point.series == "at hand" and not can:
-                    continue
-                reasons = {it.name: peaks.get((it.name, point.on), Peak(None)).reason for it in point.group}
-                if point.series == "shapes":
-                    stopped = {name: why for name, why in reasons.items() if why}
-                    left_out += [{"name": it, "shape": point.on.shape, "reason": why} for it, why in stopped.items()]
-                point = replace(point, group=tuple(it for it in point.group if not reasons[it.name]))
-                for it in measured(point, peaks, 1 if args.smoke else ROUNDS) if point.group else ():
-                    results.append(it)
-                    tqdm.write(line_of(it))
+    left_out = [{"name": name, "shape": on.shape, "reason": it.reason} for (name, on), it in peaks.items() if it.reason]
+    results = list(timed(every, peaks, 1 if args.smoke else ROUNDS))
     if args.write:
         new = {**_conditions(args.device), "results": results, "left_out": left_out}
         text = json.dumps(merged(old, new) if old else new, indent=1, ensure_ascii=False)
         write_all(args.write.parent, {args.write.name: text + "\n"})
         print(f"kept in {args.write}", file=sys.stderr)
+
+
+def timed(every: list[Point], peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
+    """The figures of all points, which are printed as they are found."""
+    with tqdm(desc="time", total=len(every)) as bar:
+        for kept, some in groupby(every, lambda it: it.kept):
+            can = keep_memory(kept)
+            for point in some:
+                bar.update()
+                group = tuple(it for it in point.group if not peaks.get((it.name, point.on), Peak(None)).reason)
+                if not group or (point.series == "at hand" and not can):
+                    continue
+                for it in measured(replace(point, group=group), peaks, rounds):
+                    tqdm.write(line_of(it))
+                    yield it
 
 
 def line_of(it: dict[str, Any]) -> str:
