@@ -15,12 +15,12 @@ time is compared with that of moving the data alone; `--write` keeps these in be
     one thread  those with a peer
     bfloat16    the same in bfloat16, against cross-entropy in bfloat16
     compiled    the same under torch.compile, against cross-entropy under torch.compile
-    at hand     all losses on the shapes once more, where memory that is freed stays at hand
-    voxels      those of `COMMON` by the number of voxels, with 4 classes, in the same way
-    classes     those of `COMMON` by the number of classes, in the same way
+    voxels      those of `COMMON` by the number of voxels, with 4 classes
+    classes     those of `COMMON` by the number of classes
+    at hand     all losses on the shapes once more, on the CPU, where memory that is freed stays at hand
 
-On the CPU large arrays are taken from the system and given back to it in the first four, which is what the C library
-comes to by default for the largest, and in a process that calls little else for most.
+In all but the last, large arrays are taken from the system and given back to it, which is what the C library comes to
+by default for the largest, and in a process that calls little else for most.
 """
 
 import argparse
@@ -73,7 +73,7 @@ class Point:
 
 def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
     """All that is measured, and last what is with memory that is kept."""
-    shapes, one, sides, classes, on_cpu = SHAPES, ONE, SIDES, CLASSES, device == "cpu"
+    shapes, one, sides, classes = SHAPES, ONE, SIDES, CLASSES
     if smoke:
         shapes, one, sides, classes = [(1, 3, 12, 12), (1, 2, 8, 8, 8)], (1, 3, 12, 12), [8, 16], [2, 4]
     for group in found:
@@ -82,18 +82,18 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
     side = sides[len(sides) // 2]
     plain = [group[0] for group in found if group[0].name in COMMON]
     for group in (group for group in found if len(group) > 1 or any(it in plain for it in group)):
-        if on_cpu:
+        if device == "cpu":
             yield Point("one thread", group, On(one), threads=1)
         yield Point("bfloat16", group, On(one, torch.bfloat16, device))
         yield Point("compiled", group, On(one, device=device), compiled=True)
-    for group in found if on_cpu else ():
-        for shape in shapes:
-            yield Point("at hand", group, On(shape), kept=True)
     for it in plain:
         for each in sides:
-            yield Point("voxels", (it,), On((1, 4, each, each), device=device), kept=on_cpu)
+            yield Point("voxels", (it,), On((1, 4, each, each), device=device))
         for number in classes:
-            yield Point("classes", (it,), On((1, number, side, side), device=device), kept=on_cpu)
+            yield Point("classes", (it,), On((1, number, side, side), device=device))
+    for group in found if device == "cpu" else ():
+        for shape in shapes:
+            yield Point("at hand", group, On(shape), kept=True)
 
 
 def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:

@@ -161,8 +161,7 @@ def growth(found: Benchmark) -> list[str]:
             rows.setdefault(name, {})[series] = f"{power:.2f}"
     if not rows:
         return []
-    lines = ["## Growth", ""]
-    lines += ["Time with memory at hand by the number of voxels and of classes; dashed, cost in proportion to it.", ""]
+    lines = ["## Growth", "", "Time by the number of voxels and of classes; dashed, cost in proportion to it.", ""]
     for series, words in CURVES.items():
         if len(found.series(series)) > 1:
             lines += [f"![Time of the losses by the number of {words}](cost-{series}.svg){{.curves}}", ""]
