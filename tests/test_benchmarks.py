@@ -152,7 +152,7 @@ def test_the_power_of_growth() -> None:
 def test_the_page_says_where_others_cost_less() -> None:
     assert "make bench" in cost_page(Benchmark())
     page = cost_page(Benchmark("here", "2026-11-25", {"torch": "2"}, 2, (HERE, OTHER)))
-    assert "| `dice_loss` | 2 × 4 × 96 × 96 | 0.50 | – | 1.20 | peer Dice | 2.00 | – | 6.00 | 4.0 × | 5.0 × |" in page
+    assert "| `dice_loss` | 2 × 4 × 96 × 96 | 0.50 / – | 1.20 | peer Dice | 2.00 / – | 6.00 | 4.0 × | 5.0 × |" in page
     assert "None of them takes less." in page
     slower = cost_page(Benchmark("here", "2026-11-25", {}, 2, ({**HERE, "time_ratio": 3.0}, OTHER)))
     assert (
@@ -172,7 +172,7 @@ def test_the_page_says_where_others_cost_less() -> None:
 def test_the_page_gives_times_with_memory_at_hand_beside_the_others() -> None:
     kept = tuple({**it, "series": "at hand", "time_ratio": ratio} for it, ratio in ((HERE, 0.9), (OTHER, 0.8)))
     page = cost_page(Benchmark("here", "2026-11-25", {}, 2, (HERE, OTHER, *kept)))
-    assert "| 0.50 | 0.90 | 1.20 | peer Dice | 2.00 | 0.80 | 6.00 | 4.0 × | 5.0 × |" in page
+    assert "| 0.50 / 0.90 | 1.20 | peer Dice | 2.00 / 0.80 | 6.00 | 4.0 × | 5.0 × |" in page
     assert "- peer Dice is faster with memory at hand than `dice_loss`" in page
     assert "| `dice_loss()` | 0.50 / 0.90 / 1.20 |" in page
     assert "**At hand**" in page

@@ -20,11 +20,11 @@ WHY = (
     "choice of the hardest voxels, needs an array for that, which the gradient is written over where it has its size."
 )
 HEAP = (
-    "Large arrays come from the system and go back to it, as they do by default in a script that calls little else; it "
-    "clears them before it gives them, which takes longer than cross-entropy computes. **At hand** is the time where "
-    "what is freed stays with the process, as it does with other allocators or after much else was called: there "
-    "cross-entropy, which takes up three times its logits, gains more than a loss that takes them up once. A process "
-    "is somewhere between the two."
+    "Arrays of 1 MiB and more come from the system at each call and go back to it, much as they do by default in a "
+    "script that calls little else. The system clears them first, which takes longer than cross-entropy computes. "
+    "**At hand** is the time where what is freed stays with the process, as it does with other allocators or after "
+    "much else was called: there cross-entropy, which takes up three times its logits, gains more than a loss that "
+    "takes them up once. A process is somewhere between the two."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
@@ -70,6 +70,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
+def numbers(costs: Iterable[float | None]) -> str:
+    """Costs in one cell."""
+    return " / ".join(map(number, costs))
+
+
 def shape_name(it: Result) -> str:
     """The shape of the logits."""
     return " × ".join(map(str, it["shape"]))
@@ -105,16 +110,17 @@ def beside(found: Benchmark) -> list[str]:
         if is_ours(other) or mine is None:
             continue
         rows.append(
-            [f"`{name}`", shape, *map(number, mine), other["name"], *map(number, theirs)]
+            [f"`{name}`", shape, numbers(mine[:2]), number(mine[2])]
+            + [other["name"], numbers(theirs[:2]), number(theirs[2])]
             + [f"{b / a:.1f} ×" if a and b else "–" for a, b in ((mine[0], theirs[0]), (mine[2], theirs[2]))]
         )
         words = zip(("faster", "faster with memory at hand", "leaner"), mine, theirs, strict=True)
         if what := [word for word, a, b in words if a is not None and b is not None and a > SAME * b]:
-            figures = f"{' / '.join(map(number, theirs))} to our {' / '.join(map(number, mine))}"
+            figures = f"{numbers(theirs)} to our {numbers(mine)}"
             behind.append(f"- {other['name']} is {' and '.join(what)} than `{name}` on {shape}: {figures}.")
     if not rows:
         return []
-    kinds = ["Time", "At hand", "Memory"]
+    kinds = ["Time / at hand", "Memory"]
     head = ["Loss", "Logits", *kinds, "Beside", *kinds, "Faster by", "Leaner by"]
     lines = ["## Beside other libraries", "", *table(head, rows)]
     lines += ["Where another library takes less time or memory:" if behind else "None of them takes less.", ""]
@@ -228,7 +234,7 @@ def every(found: Benchmark) -> list[str]:
     rows: dict[str, dict[str, str]] = {}
     for it, costs in costs_of(found):
         if is_ours(it):
-            rows.setdefault(it["name"], {})[shape_name(it)] = " / ".join(map(number, costs))
+            rows.setdefault(it["name"], {})[shape_name(it)] = numbers(costs)
     cells = [[f"`{name}`", *(row.get(shape, "–") for shape in shapes)] for name, row in sorted(rows.items())]
     lines = ["## Every loss", ""]
     lines += ["Time / at hand / memory, with the parameters of a paper, by the shape of the logits.", ""]
