@@ -25,7 +25,7 @@ PATIENCE = 1.0
 LIMIT = 5
 """What takes longer than this, in seconds, is left out."""
 GIVEN_BACK, AT_HAND = {-3: 2**20, -1: 2**20}, {-3: 2**31 - 1, -1: -1}
-"""For `mallopt`: arrays of 1 MiB are taken from the system and given back, or none up to 2 GiB and nothing."""
+"""For `mallopt`: the bytes from which the system gives an array of its own (-3), and takes back what is free (-1)."""
 KEPT = 2**31
 """Bytes that are at hand."""
 
