@@ -88,13 +88,20 @@ def test_symmetric_mixup_mixes_the_cross_entropies():
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"),
-    [(0.5, [0, 2, 2, 2, None]), (0.9, [0, None, 2, 2, None]), (0.1, [0, 2, None, 2, None])],
+    ("share", "rare", "expected"),
+    [
+        (0.5, [2], [0, 2, 2, 2, None, 2]),
+        (0.9, [2], [0, None, 2, 2, None, None]),
+        (0.1, [2], [0, 2, None, 2, None, 2]),
+        (0.5, [1, 2], [0, 2, 2, 2, 1, None]),
+        (0.9, [1, 2], [0, None, 2, 2, None, 1]),
+    ],
 )
-def test_mixed_labels_keep_to_the_rare_class(share, expected):
-    target, partner = torch.tensor([[0, 0, 2, 2, 0]]), torch.tensor([[0, 2, 0, 2, 1]])
-    logits = torch.zeros(1, 3, 5, dtype=torch.float64, requires_grad=True)
-    loss = segloss.asymmetric_mixup_loss(logits, target, partner=partner, share=share, rare=[2])
+def test_mixed_labels_keep_to_the_rare_class(share, rare, expected):
+    """Of two rare classes one is kept only where it does not give way to the other, too."""
+    target, partner = torch.tensor([[0, 0, 2, 2, 0, 1]]), torch.tensor([[0, 2, 0, 2, 1, 2]])
+    logits = torch.zeros(1, 3, 6, dtype=torch.float64, requires_grad=True)
+    loss = segloss.asymmetric_mixup_loss(logits, target, partner=partner, share=share, rare=rare)
     (gradient,) = torch.autograd.grad(loss, logits)
     labels = [None if not g.any() else int(g.argmin()) for g in gradient[0].T]
     assert labels == expected
