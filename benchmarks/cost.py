@@ -68,7 +68,6 @@ class Point:
     on: On
     threads: int = THREADS
     compiled: bool = False
-    kept: bool = False
 
 
 def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
@@ -93,7 +92,7 @@ def points(found: list[Group], device: str, *, smoke: bool) -> Iterator[Point]:
             yield Point("classes", (it,), On((1, number, side, side), device=device))
     for group in found if device == "cpu" else ():
         for shape in shapes:
-            yield Point("at hand", group, On(shape), kept=True)
+            yield Point("at hand", group, On(shape))
 
 
 def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
@@ -177,12 +176,12 @@ def main(words: list[str]) -> None:
 def timed(every: list[Point], peaks: dict[tuple[str, On], Peak], rounds: int) -> Iterator[dict[str, Any]]:
     """The figures of all points, which are printed as they are found."""
     with tqdm(desc="time", total=len(every)) as bar:
-        for kept, some in groupby(every, lambda it: it.kept):
+        for kept, some in groupby(every, lambda it: it.series == "at hand"):
             can = keep_memory(kept)
             for point in some:
                 bar.update()
                 group = tuple(it for it in point.group if not peaks.get((it.name, point.on), Peak(None)).reason)
-                if not group or (point.series == "at hand" and not can):
+                if not group or (kept and not can):
                     continue
                 for it in measured(replace(point, group=group), peaks, rounds):
                     tqdm.write(line_of(it))

@@ -23,8 +23,8 @@ HEAP = (
     "Arrays of 1 MiB and more come from the system at each call and go back to it, much as they do by default in a "
     "script that calls little else. The system clears them first, which takes longer than cross-entropy computes. "
     "**At hand** is the time where what is freed stays with the process, as it does with other allocators or after "
-    "much else was called: there cross-entropy, which takes up three times its logits, gains more than a loss that "
-    "takes them up once. A process is somewhere between the two."
+    "much else was called: there cross-entropy, which needs three arrays of the size of the logits, gains more than a "
+    "loss that needs one. A process is somewhere between the two."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
