@@ -13,7 +13,7 @@ import torch
 
 import segloss
 from segloss.compound.combo import REJECTED
-from segloss.core import native_pass, native_priced, native_probability, one_pass, threads
+from segloss.core import native_parts, native_pass, native_priced, native_probability, one_pass, threads
 from segloss.core.named import CROSS_ENTROPY, focused, together
 from segloss.core.partial import excluded_log
 from segloss.core.threads import in_threads
@@ -66,7 +66,7 @@ OF_CHANNELS |= {
 def _blocks(monkeypatch):
     """Where no loops are asked for by name, the pass goes by blocks."""
     monkeypatch.setattr(one_pass, "compiled", lambda name: None)
-    monkeypatch.setattr(native_pass, "PART", 100)
+    monkeypatch.setattr(native_parts, "PART", 100)
 
 
 def loops_of_classes_agree(kernels, wanted, shape, dtype, *, masked, cores):
@@ -271,6 +271,24 @@ def test_threads_share_parts(monkeypatch, of_torch):
     for part in range(20):
         with pytest.raises(ZeroDivisionError):
             threads.in_threads(3, 20, lambda at, parts, part=part: 1 / (at - part))
+
+
+@pytest.mark.parametrize(("images", "voxels", "parts"), [(1, 1, 1), (1, 7, 3), (3, 1, 2), (5, 13, 8), (2, 3, 8)])
+def test_parts_follow_one_another_through_all_images(images, voxels, parts):
+    seen, lengths = [], []
+    for part in range(parts):
+        spans = [native_parts.span(part, parts, image, images, voxels) for image in range(images)]
+        seen += [(image, i) for image, (start, end) in enumerate(spans) for i in range(voxels)[start:end]]
+        lengths.append(sum(end - start for start, end in spans))
+        assert min(end - start for start, end in spans) >= 0
+    assert seen == list(itertools.product(range(images), range(voxels)))
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_threads_have_as_many_parts_as_each_other():
+    assert [native_parts.parts_of(torch.empty(n), 3) for n in (0, 100, 101, 200, 300, 301, 1000, 10**4)] == [
+        1, 1, 2, 2, 3, 6, 12, 12,
+    ]  # fmt: skip
 
 
 def test_a_child_has_its_own_threads():

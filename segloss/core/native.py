@@ -37,8 +37,6 @@ from segloss.core.truth import OfError
 
 TILE = 512
 """Voxels at a time of a channel, as many as stay in a near cache."""
-PART = 2**17
-"""Values of a part that threads share, at least."""
 FEW = 8
 """Up to so many classes it is faster to compare with each than to look one up."""
 FAR = f32(40)

@@ -24,6 +24,7 @@ from segloss.core.native import (
 )
 from segloss.core.native_fetch import fetch_next
 from segloss.core.native_math import ONE, TINY, ZERO, exp, f32, i32, log, log1p_of_any, loop, where
+from segloss.core.native_parts import span
 
 
 @loop
@@ -97,13 +98,13 @@ def class_pass(
     p is left at 0 where it is that of the true class, so that errors are what is added up.
     """
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p, true = np.empty((classes, tile), f32), np.empty(tile, np.int32)
     room = np.empty((6, tile), f32)
     keep, top, score, total, q, ce = room[0], room[1], room[2], room[3], room[4], room[5]
     one = np.ones(tile, f32)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             with_ce = losses.size + log_p.size > 0
@@ -173,7 +174,6 @@ def class_gradient(
 ):  # fmt: skip
     """The gradient p (s - s·p - r), and of the true class r more; s is the slope by p, r that by log p of the true."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p, true, slopes = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.zeros((classes + 1, tile), f32)
     room = np.empty((11, tile), f32)
@@ -182,6 +182,7 @@ def class_gradient(
     with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     mapped = price.size > 0 and (len(cost) > 0 or terms is not None)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             _look_at_classes(

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from segloss.core.native import PART
 from segloss.core.native_distance import COLUMNS, NEAR, REACH, envelope, three
 from segloss.core.native_math import ONE, ZERO, loop
+from segloss.core.native_parts import PART
 from segloss.core.threads import in_threads
 
 GROUP = 2**12

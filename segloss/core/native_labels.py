@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Integer, Shaped
 from torch import Tensor
 
-from segloss.core.native import PART
 from segloss.core.native_math import loop
+from segloss.core.native_parts import parts_of, span
 from segloss.core.threads import in_threads
 
 
@@ -14,8 +14,8 @@ from segloss.core.threads import in_threads
 def _look_up(part, parts, values, labels, found):
     """The value of each label, of one part of the voxels."""
     images, channels, voxels = labels.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         row = values[image % len(values)]
         for channel in range(channels):
             given, out = labels[image, channel, start:end], found[image, channel, start:end]
@@ -27,7 +27,8 @@ def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -
     """The value of the label at each voxel, by image if there is a row for each."""
     found = np.empty(labels.shape, np.uint8)
     given = values.contiguous().view(torch.uint8).numpy(), labels.contiguous().numpy()
-    in_threads(torch.get_num_threads(), 1 + labels.numel() // PART, _look_up, *given, found)
+    threads = torch.get_num_threads()
+    in_threads(threads, parts_of(labels, threads), _look_up, *given, found)
     return torch.from_numpy(found).view(values.dtype)
 
 

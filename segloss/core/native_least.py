@@ -9,13 +9,12 @@ from torch import Tensor
 
 from segloss.core.native import TILE
 from segloss.core.native_math import ZERO, bits_of, f32, i32, loop, where
+from segloss.core.native_parts import parts_of
 from segloss.core.threads import in_threads
 
 REST = 19
 """Bits of a number that do not count for its size."""
 SIZES, INFINITE = 2 ** (31 - REST), 0x7F800000 >> REST
-PART, PARTS = 2**18, 16
-"""Numbers of a part, at least, and parts, at most, that threads share."""
 
 
 @loop
@@ -44,7 +43,8 @@ def larger(part, parts, x, size, starts, found, totals):
 
 def least(x: Float[Tensor, " n"], number: int) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of the least, the greatest of these, and the share of those that tie with it that they have."""
-    given, parts, threads = x.detach().numpy(), min(PARTS, 1 + len(x) // PART), torch.get_num_threads()
+    given, threads = x.detach().numpy(), torch.get_num_threads()
+    parts = parts_of(x, threads)
     counts = np.zeros((parts, SIZES), np.int64)
     in_threads(threads, parts, sizes, given, counts)
     behind = counts.sum(0)[::-1].cumsum()
@@ -76,7 +76,8 @@ def priced_least(
 ) -> None:
     """Write a price for what is below the border, another for what ties with it, 0 for the others; even over `x`."""
     given = x.detach().flatten().numpy(), f32(border), f32(price), f32(at_border), out.view(-1).numpy()
-    in_threads(torch.get_num_threads(), min(PARTS, 1 + x.numel() // PART), _priced, *given)
+    threads = torch.get_num_threads()
+    in_threads(threads, parts_of(x, threads), _priced, *given)
 
 
 def try_out() -> None:

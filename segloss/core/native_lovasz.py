@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
-from segloss.core.native import PART, voxels_of
+from segloss.core.native import voxels_of
 from segloss.core.native_fetch import fetch_ahead, fetch_place
 from segloss.core.native_math import ONE, TWO, ZERO, bits_of, f32, i32, inline, loop, of_bits, where
 from segloss.core.native_order import BUCKETS, LINE, PLACE, PLACES, SIZE, TILE, count, fill, order
 from segloss.core.native_pair import ROW, take_labels
+from segloss.core.native_parts import parts_of, span
 from segloss.core.threads import in_threads
 
 ALONE = 2**15
@@ -33,11 +34,11 @@ def _mark(part, parts, p, first_class, labels, by_voxel, is_channel, valid, hing
     the others, and the largest of all.
     """
     images, classes, voxels = p.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     g = np.empty(TILE, np.int32)
     found[part, :, :, 0], found[part, :, :, 1:3], found[part, :, :, 3:] = 0, SIZE, 0
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             here = voxels_of(valid, image, first, last)
@@ -252,11 +253,12 @@ def extensions(
     is_channel, by_voxel = labels.shape[1] > 1 or p.shape[1] == 1, labels.stride(1) < labels.stride(2)
     of = labels.view(torch.uint8) if labels.dtype == torch.bool else labels
     counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(p), 1, -1)[:, 0]
-    parts = 1 + p.numel() // PART
+    threads = torch.get_num_threads()
+    parts = parts_of(p, threads)
     of_parts = np.empty((parts, len(p), len(classes), 5), np.int64)
     given = (of.transpose(1, 2) if by_voxel else of).numpy(), by_voxel, is_channel
     here = counted.contiguous().view(torch.uint8).numpy()
-    in_threads(torch.get_num_threads(), parts, _mark, p.numpy(), classes.start, *given, here, hinge, of_parts)
+    in_threads(threads, parts, _mark, p.numpy(), classes.start, *given, here, hinge, of_parts)
     found = of_parts.reshape(1, -1, *of_parts.shape[2:]) if batch else of_parts.swapaxes(0, 1)
     found = np.concatenate([found[..., :1].sum(1), found[..., 1:3].min(1), found[..., 3:].max(1)], 2)
     loss = np.zeros(found.shape[:2])

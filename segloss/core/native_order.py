@@ -8,6 +8,7 @@ Those between two errors are put into buckets by the first bits of the error, an
 import numpy as np
 
 from segloss.core.native_math import ONE, ZERO, bits_of, f32, i32, inline, loop, of_bits, where
+from segloss.core.native_parts import span
 
 TILE, BUCKETS, DIGITS, FEW = 512, 2**9, 2**12, 24
 """Voxels at a time, buckets, digits by which a bucket is sorted, and voxels that are sorted one after the other."""
@@ -50,12 +51,12 @@ def _bucket_of(bucket, e, inside, top, shift):
 def count(part, parts, errors, c, images, top, bottom, shift, counts):
     """How many voxels of one part are in each bucket, and above all."""
     voxels = errors.shape[2]
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     number, room = counts[part], np.empty((3, TILE), np.int32)
     e, bucket, inside = room[0], room[1], room[2]
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     above, number[:] = 0, 0
     for image in range(images[0], images[1]):
+        start, end = span(part, parts, image - images[0], images[1] - images[0], voxels)
         for first in range(start, end, TILE):
             x = errors[image, c, first : min(first + TILE, end)]
             some, more = _look_for(x, top, bottom, e, inside)
@@ -79,7 +80,6 @@ def fill(part, parts, errors, c, images, top, bottom, shift, size, other, counts
     of an `other` class are; what they add to the value is returned.
     """
     voxels = errors.shape[2]
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     ends, room = np.empty(BUCKETS + 1, np.int64), np.empty((4, TILE), np.int32)
     e, bucket, inside, g = room[0], room[1], room[2], room[3]
     total, value, share = 0, 0.0, ONE / f32(size)
@@ -89,6 +89,7 @@ def fill(part, parts, errors, c, images, top, bottom, shift, size, other, counts
     ends[BUCKETS] = total + LINE * part
     top, bottom, shift = i32(top), i32(bottom), i32(shift)
     for image in range(images[0], images[1]):
+        start, end = span(part, parts, image - images[0], images[1] - images[0], voxels)
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             x = errors[image, c, first:last]

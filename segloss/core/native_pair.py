@@ -10,7 +10,6 @@ from torch import Tensor
 from segloss.core.native import (
     FEW,
     LOG_OF_REST,
-    PART,
     TILE,
     loss_slopes,
     losses_of,
@@ -23,6 +22,7 @@ from segloss.core.native import (
 from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import as_f32
 from segloss.core.native_math import HALF, ONE, TWO, ZERO, exp, f32, log1p, loop, where
+from segloss.core.native_parts import parts_of, span
 from segloss.core.threads import in_threads
 
 ROW = TILE + 64
@@ -104,9 +104,9 @@ def take_labels(out, labels, by_voxel, image, first, n):
 def _move_labels(part, parts, labels, found):
     """Write the labels of some voxels channel after channel."""
     images, channels, voxels = found.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     given = np.empty((channels, ROW), labels.dtype)  # of which more rows lie in a cache than of `found`
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, TILE):
             n = min(TILE, end - first)
             take_labels(given, labels, True, image, first, n)
@@ -119,8 +119,8 @@ def by_channel(labels: UInt8[Tensor, "B C N"]) -> UInt8[np.ndarray, "B C N"]:
     if labels.stride(1) >= labels.stride(2):
         return labels.contiguous().numpy()
     found = np.empty(tuple(labels.shape), np.uint8)
-    parts, given = 1 + labels.numel() // PART, labels.transpose(1, 2).numpy()
-    in_threads(torch.get_num_threads(), parts, _move_labels, given, found)
+    threads, given = torch.get_num_threads(), labels.transpose(1, 2).numpy()
+    in_threads(threads, parts_of(labels, threads), _move_labels, given, found)
     return found
 
 
@@ -145,12 +145,12 @@ def pair_pass(
     The gradient is found from the errors q, if they are asked for: negative where the truth is yes, 0 where ignored.
     """
     images, channels, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     room = np.empty((6, TILE), f32)
     keep, g, q, ce, work, more = room[0], room[1], room[2], room[3], room[4], room[5]
     one = np.ones(TILE, f32)
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)
@@ -218,12 +218,12 @@ def pair_gradient(
     Its array may hold the errors, which the pass has left there.
     """
     images, channels, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     room = np.empty((8, TILE), f32)
     keep, g, q, ce, slope, more, work, spare = room[0], room[1], room[2], room[3], room[4], room[5], room[6], room[7]
     with_ce = of_losses.size > 0 and slopes_read_ce(powers, bounds)
     given = np.empty((labels.shape[2 if by_voxel else 1], ROW), labels.dtype)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             n, here = last - first, voxels_of(valid, image, first, last)

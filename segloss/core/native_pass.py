@@ -13,18 +13,16 @@ from segloss.core.compiled import FULL_OR_HALF
 from segloss.core.errors import prices_of_errors, sums_of_errors
 from segloss.core.likelihood import ByTruth, LogP, by_truth, of_truth
 from segloss.core.memory import empty, empty_like
-from segloss.core.native import PART
 from segloss.core.native_classes import class_gradient, class_pass
 from segloss.core.native_half import array_of
 from segloss.core.native_math import f32, loop
 from segloss.core.native_pair import pair_gradient, pair_pass
+from segloss.core.native_parts import parts_of
 from segloss.core.native_together import together_gradient, together_pass
 from segloss.core.pair import prices_of, sums_of
 from segloss.core.threads import in_threads
 from segloss.core.truth import How, VoxelLoss, bounds, truth
 
-PARTS = 32
-"""Parts, at most, that threads share."""
 _NO_MAP = [np.empty((0,) * axes, f32) for axes in range(5)]
 
 
@@ -68,7 +66,7 @@ def fused_pass(
     errors, room = (room, None) if _keeps_errors(logits, how) else (None, room)
     log_p = empty_map(logits, how.joint) if room is None and (how.likelihood or _is_mapped(how)) else room
     images, classes, _ = logits.shape
-    pair, shares, powers = _is_pair(logits, how), _shares(logits), _powers(how)
+    pair, shares, powers = _is_pair(logits, how), parts_of(logits, how.cores), _powers(how)
     of_squares = 0 if not how.squares else 1 if how.weights is None else 3
     shape = (2 + of_squares + len(how.terms), 1 if how.joint else classes, 2) if pair else (sum(how.kinds), classes)
     sums = np.zeros((images if how.sums else 0, shares, *shape))
@@ -126,7 +124,7 @@ def fused_gradient(
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
     are_errors = [gradient is room and not over] if run is pair_gradient else []
     given = *_given(logits, labels, valid, how), *prices, _map(rise), *are_errors, gradient is onto
-    in_threads(how.cores, _shares(logits), run, *given, array_of(gradient))
+    in_threads(how.cores, parts_of(logits, how.cores), run, *given, array_of(gradient))
     return gradient
 
 
@@ -156,10 +154,6 @@ def _powers(how: How) -> tuple[tuple[float, float], ...]:
 def _is_mapped(how: How) -> bool:
     """Whether the loss of a voxel is one that the loops do not know."""
     return how.voxel is not None and not how.voxel.powers
-
-
-def _shares(logits: Block) -> int:
-    return min(PARTS, 1 + logits.numel() // PART)
 
 
 def _map(x: Tensor | None, axes: int = 3) -> np.ndarray:

@@ -13,7 +13,8 @@ from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import array_of, as_in
 from segloss.core.native_math import ONE, TWO, ZERO, f32, loop, where
 from segloss.core.native_pair import ROW, take_labels
-from segloss.core.native_probability import look, parts_of, run_over
+from segloss.core.native_parts import parts_of, span
+from segloss.core.native_probability import look, run_over
 
 
 @loop
@@ -43,12 +44,12 @@ def _take_prices(of, g, price, true, of_labels, image, c, first, n):
 def _priced(part, parts, logits, valid, joint, price, true, by_voxel, of_labels, rim, sums):
     """What some voxels add to the sums of `priced`."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share, of, g = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     given = np.empty((true.shape[2 if by_voxel else 1], ROW), true.dtype)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, joint, p, top, share)
@@ -80,13 +81,13 @@ def _priced(part, parts, logits, valid, joint, price, true, by_voxel, of_labels,
 def _priced_gradient(part, parts, logits, valid, joint, price, true, by_voxel, of_labels, rim, of_sums, gradient):
     """The gradient at some voxels, of these sums times their own price."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p, slope = np.empty((classes, tile), f32), np.empty((classes, tile), f32)
     top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     of, g = np.empty(tile, f32), np.empty(tile, f32)
     given = np.empty((true.shape[2 if by_voxel else 1], ROW), true.dtype)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, joint, p, top, share)
@@ -124,7 +125,8 @@ def priced_pass(
     logits: Block, valid: Tensor | None, joint: bool, price: Block, true: Block | None, rim: float
 ) -> Float[Tensor, "B K C"]:
     """The sums of `priced`, under softmax or, where classes are not `joint`, sigmoid."""
-    sums = np.zeros((logits.shape[0], parts_of(logits), 1 if true is None else 4, logits.shape[1]))
+    parts = parts_of(logits, torch.get_num_threads())
+    sums = np.zeros((logits.shape[0], parts, 1 if true is None else 4, logits.shape[1]))
     run_over(_priced, logits, valid, joint, *_arrays(price, true), f32(rim), sums)
     return torch.from_numpy(sums.sum(1))
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from segloss.core.blocks import Block
 from segloss.core.memory import empty
-from segloss.core.native import PART, TILE, exponentials, lower, take_logits, tile_of, voxels_of
+from segloss.core.native import TILE, exponentials, lower, take_logits, tile_of, voxels_of
 from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import array_of
 from segloss.core.native_math import INFINITE, ONE, ZERO, exp, f32, i32, loop, where
 from segloss.core.native_pair import by_channel
+from segloss.core.native_parts import parts_of, span
 from segloss.core.threads import in_threads
 
 
@@ -54,11 +55,11 @@ def look(logits, image, first, n, valid, joint, p, top, share):
 def _softmax(part, parts, logits, valid, found):
     """The probabilities of some voxels."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, True, p, top, share)
@@ -75,11 +76,11 @@ def _softmax(part, parts, logits, valid, found):
 def _masks(part, parts, logits, valid, joint, found):
     """Where a class has more than all others together, or where classes are not `joint`, more than a half."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share = np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             if joint:
@@ -97,11 +98,11 @@ def _masks(part, parts, logits, valid, joint, found):
 def _choices(part, parts, logits, valid, found):
     """The class that has more than all others together, or the number of classes where there is none."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share, label = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, True, p, top, share)
@@ -119,8 +120,8 @@ def _choices(part, parts, logits, valid, found):
 def _truths(part, parts, labels, valid, found):
     """Where some voxels are of each class; the only channel is that of label 1."""
     images, classes, voxels = found.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, TILE):
             last = min(first + TILE, end)
             given, here = labels[image, 0, first:last], voxels_of(valid, image, first, last)
@@ -137,11 +138,11 @@ def _truths(part, parts, labels, valid, found):
 def _softmax_gradient(part, parts, logits, valid, price, gradient):
     """Turn the slopes of some voxels by p, times the price of their class, into the gradient: p (s - s·p)."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     p = np.empty((classes, tile), f32)
     top, share, fall = np.empty(tile, f32), np.empty(tile, f32), np.empty(tile, f32)
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for first in range(start, end, tile):
             n = min(tile, end - first)
             look(logits, image, first, n, valid, True, p, top, share)
@@ -192,7 +193,8 @@ def truths(labels: Tensor, valid: Tensor | None, logits: Block) -> Bool[Tensor, 
     found = empty(logits.shape, torch.bool)
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     given = labels.contiguous().numpy(), _counted(logits, valid), found.numpy()
-    in_threads(torch.get_num_threads(), parts_of(logits), _truths, *given)
+    threads = torch.get_num_threads()
+    in_threads(threads, parts_of(logits, threads), _truths, *given)
     return found
 
 
@@ -203,18 +205,14 @@ def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: 
 
 def run_over(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
     """Run a loop over all voxels, of logits, and of which of them count."""
+    threads = torch.get_num_threads()
     given = array_of(logits), _counted(logits, valid)
-    in_threads(torch.get_num_threads(), parts_of(logits), run, *given, *others)
+    in_threads(threads, parts_of(logits, threads), run, *given, *others)
 
 
 def _counted(logits: Block, valid: Tensor | None) -> np.ndarray:
     counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(logits), 1, -1)[:, 0]
     return counted.contiguous().view(torch.uint8).numpy()
-
-
-def parts_of(logits: Block) -> int:
-    """How many parts threads share."""
-    return 1 + logits.numel() // PART
 
 
 def try_out() -> None:

@@ -22,6 +22,7 @@ from segloss.core.native import (
 from segloss.core.native_fetch import fetch_next
 from segloss.core.native_half import as_f32
 from segloss.core.native_math import INFINITE, ONE, TINY, ZERO, exp, f32, log, log1p_of_any, loop, where
+from segloss.core.native_parts import span
 
 
 @loop
@@ -85,13 +86,13 @@ def _look(logits, image, first, n, labels, valid, of, p, true, keep, top, total,
 def together_pass(part, parts, logits, labels, valid, weights, known, powers, bounds, terms, sums, losses, log_p):
     """What some voxels add to the sums: of wrong p, missed p, and true, and of terms."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     with_ce = log_p.size + losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
     room = np.empty((7, tile), f32)
     keep, top, total, right, q, ce, score = room[0], room[1], room[2], room[3], room[4], room[5], room[6]
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         for c in range(classes):
             of[c] = c if known[image, c] else 0
         for first in range(start, end, tile):
@@ -143,7 +144,6 @@ def together_gradient(
 ):
     """The gradient p (s - s·p) + (share - p) r, by the slope s by p and r by the logarithm of what is true."""
     images, classes, voxels = logits.shape
-    start, end = part * voxels // parts, (part + 1) * voxels // parts
     tile = tile_of(classes)
     with_ce = rise.size + of_losses.size > 0
     p, true, of = np.empty((classes, tile), f32), np.empty(tile, np.int32), np.empty(classes, np.int32)
@@ -152,6 +152,7 @@ def together_gradient(
     keep, top, total, right, q = room[0], room[1], room[2], room[3], room[4]
     ce, score, r, w, fall = room[5], room[6], room[7], room[8], room[9]
     for image in range(images):
+        start, end = span(part, parts, image, images, voxels)
         merged[:] = ZERO
         for c in range(classes):
             of[c] = c if known[image, c] else 0

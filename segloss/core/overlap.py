@@ -186,7 +186,7 @@ def evidence(
     if batch:
         sums, n = _pooled(sums, group), _pooled(n, group)
         losses = None if losses is None else _pooled(losses, group)
-    p, tp, g, *rest = sums[:, :, classes].unbind(1)
+    p, tp, g, *rest = (sums if include_background else sums[:, :, classes]).unbind(1)
     return Evidence(
         p=p,
         g=g,

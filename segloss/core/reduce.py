@@ -16,6 +16,7 @@ from segloss.core.inputs import (
     Inputs,
     Reduction,
     Value,
+    can_look_at,
     check_reduction,
     class_range,
     class_weight,
@@ -30,6 +31,8 @@ from segloss.core.truth import VoxelLoss
 def ratio(numerator: Tensor, denominator: Tensor, empty: float = 1.0) -> Tensor:
     """The quotient; `empty` with zero gradient where the denominator vanishes, which one that is NaN does not."""
     vanishes = denominator <= torch.finfo(denominator.dtype).tiny ** 0.5
+    if can_look_at(vanishes) and not vanishes.any():
+        return numerator / denominator
     return numerator.masked_fill(vanishes, empty) / denominator.masked_fill(vanishes, 1.0)
 
 

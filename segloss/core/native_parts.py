@@ -1,0 +1,22 @@
+"""Parts of the voxels, which threads share: one after the other through all images."""
+
+from torch import Tensor
+
+from segloss.core.native_math import inline
+
+PART, EACH = 2**17, 4
+"""Values of a part, and how many parts each thread has, at most: to call a loop, or to begin anew, takes a while."""
+
+
+def parts_of(x: Tensor, threads: int) -> int:
+    """How many parts threads share."""
+    parts = max(1, -(-x.numel() // PART))
+    return min(EACH * threads, parts if parts < threads else -(-parts // threads) * threads)
+
+
+@inline
+def span(part, parts, image, images, voxels):
+    """Which voxels of an image are in a part."""
+    before, every = image * voxels, images * voxels
+    start = max(0, part * every // parts - before)
+    return start, max(start, min(voxels, (part + 1) * every // parts - before))
