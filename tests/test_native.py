@@ -147,6 +147,22 @@ def test_labels_may_lie_in_any_order():
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_price_of_a_step_is_found_from_what_is_priced(masked):
+    logits, labels, valid = sample((2, 3, 1300), torch.float32, masked)
+    logits, labels, how = logits.mul(2).round().div(2), labels == 1, How("sigmoid", True, False, likelihood=True)
+    labels = labels.expand(2, 3, -1).contiguous()
+    _, log_p, _ = native_pass.fused_pass(logits, labels, valid, how, None)
+    border = log_p.flatten().kthvalue(700).values
+    assert (log_p == border).sum() > 1
+    prices, step = torch.where(log_p < border, 3.0, torch.where(log_p == border, 0.7, 0.0)), (border, 3.0, 0.7)
+    of_sums = torch.randn(2, 3, 3)
+    one = native_pass.fused_gradient(logits, labels, valid, how, None, of_sums, prices, None)
+    two = native_pass.fused_gradient(logits, labels, valid, how, log_p, of_sums, log_p, None, step=step)
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+    assert two.data_ptr() == log_p.data_ptr()
+
+
 @pytest.mark.parametrize("classes", [1, 2, 4, 12])
 @pytest.mark.parametrize("size", [1.0, 20.0, 200.0])
 def test_loops_are_exact_where_the_truth_is_sure_or_wrong(monkeypatch, classes, size):

@@ -10,7 +10,7 @@ from torch import Tensor
 from segloss.core.blocks import Block
 from segloss.core.function import Function
 from segloss.core.hardest import found_hardest, hardest_sum, part_of_hardest, slope_of_hardest
-from segloss.core.inputs import Inputs, spatial_sum
+from segloss.core.inputs import Inputs, can_look_at, spatial_sum
 from segloss.core.likelihood import LogP
 from segloss.core.one_pass import bare_gradient, bare_pass, full_precision, graph_of, kernels_for, plain_pass
 from segloss.core.sharing import is_sharing
@@ -69,7 +69,9 @@ class _Sums(Function):
             total = spatial_sum(likely * part_of_hardest(log_p, border, share)).sum()
             return graph_of(logits, (sums, total), (of_sums, of_total)), *nothing
         ctx.is_used_up = True  # whoever goes back twice has it found again
+        over = of_total is not None and log_p.shape == logits.shape and log_p.dtype == logits.dtype
+        if over and can_look_at(log_p) and (loops := kernels_for(logits, labels, how)):
+            rise, step = log_p.data, (border, of_total, of_total * share)
+            return loops.fused_gradient(logits, labels, valid, how, rise, of_sums, rise, None, step=step), *nothing
         rise = None if of_total is None else slope_of_hardest(log_p, border, share, of_total, log_p.data)
-        over = rise is not None and rise.shape == logits.shape and rise.dtype == logits.dtype
-        room = rise if over and kernels_for(logits, labels, how) else None
-        return bare_gradient(logits, labels, valid, how, room, of_sums, rise, None), *nothing
+        return bare_gradient(logits, labels, valid, how, None, of_sums, rise, None), *nothing

@@ -211,11 +211,12 @@ def pair_pass(
 @loop
 def pair_gradient(
     part, parts, logits, labels, by_voxel, valid, weights, lowered, joint, scale, powers, bounds, squares, terms,
-    of_q, of_squares, of_terms, of_losses, rise, are_errors, add, gradient,
+    of_q, of_squares, of_terms, of_losses, rise, step, are_errors, add, gradient,
 ):  # fmt: skip
     """The gradient at some voxels, of priced sums of q, of w q**2 and w q, of losses, and of the log-probability.
 
-    Its array may hold the errors, which the pass has left there.
+    Its array may hold the errors, which the pass has left there. With a `step` the prices of the log-probabilities are
+    found from these: up to which, the price below, and that of those that tie.
     """
     images, channels, voxels = logits.shape
     room = np.empty((8, TILE), f32)
@@ -251,8 +252,14 @@ def pair_gradient(
                     slope[:] = ZERO
                 if rise.size:
                     of_log_p = rise[image, k, first:last]
-                    for i in range(n):
-                        slope[i] -= of_log_p[i]
+                    if step.size:
+                        border, below, at_border = step
+                        for i in range(n):
+                            tie = where(of_log_p[i] == border, at_border, ZERO)
+                            slope[i] -= where(of_log_p[i] < border, below, tie)
+                    else:
+                        for i in range(n):
+                            slope[i] -= of_log_p[i]
                 if squares and of_q.size:
                     no, yes_more = of_squares[0, image, k, 0], of_squares[0, image, k, 1] - of_squares[0, image, k, 0]
                     linear_no = of_squares[1, image, k, 0]

@@ -1,5 +1,6 @@
 """The pass over the logits by the loops that numba compiles for the CPU."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -100,10 +101,11 @@ def fused_gradient(
     of_log_p: LogP | None,
     of_losses: ByTruth | None,
     onto: Block | None = None,
+    step: Sequence[Tensor] = (),
 ) -> Block:
     """The gradient with respect to the logits of the priced outputs of a pass, over `of_log_p` if that is the room.
 
-    It is added to the one that it comes `onto`, where there is one.
+    It is added to the one that it comes `onto`, where there is one. A `step` of two choices is that of `pair_gradient`.
     """
     rise = None if of_log_p is None else of_log_p.float()
     if of_losses is not None and _is_mapped(how):
@@ -122,8 +124,8 @@ def fused_gradient(
     gradient = room if room is not None and (over or _keeps_errors(logits, how)) else onto
     gradient = empty_like(logits) if gradient is None else gradient
     run = together_gradient if how.known is not None else pair_gradient if _is_pair(logits, how) else class_gradient
-    are_errors = [gradient is room and not over] if run is pair_gradient else []
-    given = *_given(logits, labels, valid, how), *prices, _map(rise), *are_errors, gradient is onto
+    alone = [np.array(step, f32), gradient is room and not over] if run is pair_gradient else []
+    given = *_given(logits, labels, valid, how), *prices, _map(rise), *alone, gradient is onto
     in_threads(how.cores, parts_of(logits, how.cores), run, *given, array_of(gradient))
     return gradient
 
