@@ -20,9 +20,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def zeros_like(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Contiguous zeros, on the CPU from numpy, whose pages are cleared by whoever first writes to them."""
+    """Contiguous zeros, on the CPU from `empty`.
+
+    Those of numpy are one page that is shared until it is written to, by when it has been fetched twice.
+    """
     if can_look_at(x):
-        return torch.from_numpy(np.zeros(x.shape, f"i{dtype.itemsize}")).view(dtype).data
+        return empty(x.shape, dtype).zero_()
     return torch.zeros_like(x, dtype=dtype, memory_format=torch.contiguous_format)
 
 

@@ -8,6 +8,7 @@ side is a mask of few lines, each is tried.
 
 # pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,10 +248,10 @@ def spread(part, parts, mask, known, inside, box, steps, squares, root, d, total
 
 
 @loop
-def whole(part, parts, todo, masks, known, sides, steps, squares, root, total):
+def whole(mask_number, masks, known, sides, steps, squares, root, total, d):
     """Add up the distances of a mask."""
-    image, channel = todo[part] // masks.shape[1], todo[part] % masks.shape[1]
-    mask, here, d = masks[image, channel], known[image : image + 1], np.empty(masks.shape[2:], total.dtype)
+    image, channel = mask_number // masks.shape[1], mask_number % masks.shape[1]
+    mask, here = masks[image, channel], known[image : image + 1]
     of = total[image, channel : channel + total.shape[1] // masks.shape[1]]
     first, one = np.int64(0), np.int64(1)  # for a number that is written there they would be compiled once more
     for inside in sides:
@@ -279,10 +280,18 @@ def add_distances(
     found[:, :first] = False
     todo = np.flatnonzero(found)
     if len(todo) >= MASKS * threads:
-        in_threads(threads, len(todo), whole, todo, given, known, sides, steps, squares, root, of)
+        rooms = deque(np.empty((threads, *shape), of.dtype))
+
+        def one(part: int, _: int) -> None:
+            d = rooms.pop()
+            whole(todo[part], given, known, sides, steps, squares, root, of, d)
+            rooms.append(d)
+
+        in_threads(threads, len(todo), one)
         return
+    d = np.empty(shape, of.dtype)
     for image, channel in zip(*np.divmod(todo, channels), strict=True):
-        mask, here, d = given[image, channel], known[image : image + 1], np.empty(shape, of.dtype)
+        mask, here = given[image, channel], known[image : image + 1]
         places = of[image, channel : channel + of.shape[1] // channels]
         for inside in sides:
             in_threads(threads, SHARES * threads, count, mask, here, inside, steps[0], d)
