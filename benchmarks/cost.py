@@ -107,7 +107,7 @@ def measured(point: Point, peaks: dict[tuple[str, On], Peak], rounds: int) -> It
     gpu = point.on.device == "cuda"
     least = floor(point.on) if gpu and made else 0.0
     of_yardstick = on_gpu(yardstick).milliseconds if gpu and made else 0.0
-    for name, time in times(made, yardstick, rounds).items():
+    for name, time in times(made, yardstick, rounds, kept=point.series == "at hand").items():
         it = next(it for it in point.group if it.name == name)
         peak = peaks.get((name, point.on), Peak(None)).ratio
         yield {

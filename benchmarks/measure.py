@@ -64,9 +64,17 @@ def keep_memory(kept: bool) -> bool:
     return True
 
 
-def step(logits: Tensor, call: Call) -> float:
-    """Seconds of one pass."""
+def give_back() -> None:
+    """Give the system what is free between other arrays, too, where the C library would find room for large ones."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def step(logits: Tensor, call: Call, *, kept: bool = True) -> float:
+    """Seconds of one pass; what is free is given back before, unless it is `kept`."""
     logits.grad = None
+    if not kept:
+        give_back()
     if logits.is_cuda:
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -76,20 +84,20 @@ def step(logits: Tensor, call: Call) -> float:
     return time.perf_counter() - start
 
 
-def times(made: Mapping[str, Made], yardstick: Made, rounds: int) -> dict[str, Time]:
+def times(made: Mapping[str, Made], yardstick: Made, rounds: int, *, kept: bool = False) -> dict[str, Time]:
     """The time of each, in rounds in which the yardstick comes first and all others follow.
 
-    A first call, in which much is compiled, is not counted.
+    A first call, in which much is compiled, is not counted. Memory that is free is `kept`, or given back before each.
     """
-    step(*yardstick)
-    first = {name: step(*it) for name, it in made.items()}
-    again = {name: step(*made[name]) for name, seconds in first.items() if seconds > PATIENCE}
+    step(*yardstick, kept=kept)
+    first = {name: step(*it, kept=kept) for name, it in made.items()}
+    again = {name: step(*made[name], kept=kept) for name, seconds in first.items() if seconds > PATIENCE}
     slow = {name: seconds for name, seconds in again.items() if seconds > PATIENCE}
     reference, seconds = [], {name: [slow[name]] if name in slow else [] for name in made}
     for _ in range(rounds):
-        reference.append(step(*yardstick))
+        reference.append(step(*yardstick, kept=kept))
         for name in made.keys() - slow.keys():
-            seconds[name].append(step(*made[name]))
+            seconds[name].append(step(*made[name], kept=kept))
     usual = statistics.median(reference)
     found = {}
     for name, each in seconds.items():

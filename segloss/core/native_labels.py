@@ -6,8 +6,7 @@ from jaxtyping import Integer, Shaped
 from torch import Tensor
 
 from segloss.core.native_math import loop
-from segloss.core.native_parts import parts_of, span
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share, span
 
 
 @loop
@@ -27,8 +26,7 @@ def by_label(values: Shaped[Tensor, "#B C"], labels: Integer[Tensor, "B K N"]) -
     """The value of the label at each voxel, by image if there is a row for each."""
     found = np.empty(labels.shape, np.uint8)
     given = values.contiguous().view(torch.uint8).numpy(), labels.contiguous().numpy()
-    threads = torch.get_num_threads()
-    in_threads(threads, parts_of(labels, threads), _look_up, *given, found)
+    share(labels, _look_up, *given, found)
     return torch.from_numpy(found).view(values.dtype)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segloss.core.native import TILE
 from segloss.core.native_math import ZERO, bits_of, f32, i32, loop, where
-from segloss.core.native_parts import parts_of
+from segloss.core.native_parts import parts_of, share
 from segloss.core.threads import in_threads
 
 REST = 19
@@ -76,8 +76,7 @@ def priced_least(
 ) -> None:
     """Write a price for what is below the border, another for what ties with it, 0 for the others; even over `x`."""
     given = x.detach().flatten().numpy(), f32(border), f32(price), f32(at_border), out.view(-1).numpy()
-    threads = torch.get_num_threads()
-    in_threads(threads, parts_of(x, threads), _priced, *given)
+    share(x, _priced, *given)
 
 
 def try_out() -> None:

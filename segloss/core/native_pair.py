@@ -3,7 +3,6 @@
 # pyright: reportIndexIssue=false, reportCallIssue=false
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -22,8 +21,7 @@ from segloss.core.native import (
 from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import as_f32
 from segloss.core.native_math import HALF, ONE, TWO, ZERO, exp, f32, log1p, loop, where
-from segloss.core.native_parts import parts_of, span
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share, span
 
 ROW = TILE + 64
 """Labels of a channel, whose rows would keep each other out of a cache if their length were a power of two."""
@@ -119,8 +117,7 @@ def by_channel(labels: UInt8[Tensor, "B C N"]) -> UInt8[np.ndarray, "B C N"]:
     if labels.stride(1) >= labels.stride(2):
         return labels.contiguous().numpy()
     found = np.empty(tuple(labels.shape), np.uint8)
-    threads, given = torch.get_num_threads(), labels.transpose(1, 2).numpy()
-    in_threads(threads, parts_of(labels, threads), _move_labels, given, found)
+    share(labels, _move_labels, labels.transpose(1, 2).numpy(), found)
     return found
 
 

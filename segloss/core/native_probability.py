@@ -16,8 +16,7 @@ from segloss.core.native_fetch import fetch_ahead, fetch_next
 from segloss.core.native_half import array_of
 from segloss.core.native_math import INFINITE, ONE, ZERO, exp, f32, i32, loop, where
 from segloss.core.native_pair import by_channel
-from segloss.core.native_parts import parts_of, span
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share, span
 
 
 @loop
@@ -193,8 +192,7 @@ def truths(labels: Tensor, valid: Tensor | None, logits: Block) -> Bool[Tensor, 
     found = empty(logits.shape, torch.bool)
     labels = labels if labels.dtype == torch.uint8 else labels.long()  # a loop is compiled for each type
     given = labels.contiguous().numpy(), _counted(logits, valid), found.numpy()
-    threads = torch.get_num_threads()
-    in_threads(threads, parts_of(logits, threads), _truths, *given)
+    share(logits, _truths, *given)
     return found
 
 
@@ -205,9 +203,7 @@ def softmax_gradient(logits: Block, valid: Tensor | None, price: Tensor, slope: 
 
 def run_over(run: Any, logits: Block, valid: Tensor | None, *others: Any) -> None:
     """Run a loop over all voxels, of logits, and of which of them count."""
-    threads = torch.get_num_threads()
-    given = array_of(logits), _counted(logits, valid)
-    in_threads(threads, parts_of(logits, threads), run, *given, *others)
+    share(logits, run, array_of(logits), _counted(logits, valid), *others)
 
 
 def _counted(logits: Block, valid: Tensor | None) -> np.ndarray:
