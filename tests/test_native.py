@@ -16,7 +16,6 @@ from segloss.compound.combo import REJECTED
 from segloss.core import native_parts, native_pass, native_priced, native_probability, one_pass, threads
 from segloss.core.named import CROSS_ENTROPY, focused, together
 from segloss.core.partial import excluded_log
-from segloss.core.threads import in_threads
 from segloss.core.truth import SQUARES, How, OfError, Term, VoxelLoss
 from tests.test_fused import CHANNELS, EACH, SHAPES, WANTED, agree, sample
 
@@ -445,7 +444,7 @@ def test_labels_that_have_a_price_stand_for_maps(maps, shape, dtype):
 @pytest.mark.parametrize("loss", [segloss.lovasz_softmax_loss, segloss.boundary_loss, segloss.hausdorff_dt_loss])
 def test_half_precision_is_read_as_float32(loss, dtype, monkeypatch):
     asked = []
-    monkeypatch.setattr(native_probability, "in_threads", lambda *given: asked.append(given) or in_threads(*given))
+    monkeypatch.setattr(native_probability, "share", lambda *given: asked.append(given) or native_parts.share(*given))
     logits, target = torch.randn(2, 3, 20, 20).to(dtype), torch.randint(0, 3, (2, 20, 20))
     found = []
     for x in (logits, logits.float()):
