@@ -28,8 +28,10 @@ def sample(activation: str, classes: int, dtype: torch.dtype) -> tuple[torch.Ten
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize(("activation", "classes"), [("softmax", 2), ("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
 @pytest.mark.parametrize("loss", HARDEST)
-def test_the_hardest_of_a_pass_are_those_of_its_map(loss, activation, classes, dtype):
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_hardest_of_a_pass_are_those_of_its_map(tied, loss, activation, classes, dtype):
     logits, labels, mask = sample(activation, classes, dtype)
+    logits = logits.detach().round().requires_grad_() if tied else logits
     ours = HARDEST[loss](logits, labels, activation=activation, mask=mask)
     with sharing():  # composed of a pass and of what is done with its map
         theirs = HARDEST[loss](logits, labels, activation=activation, mask=mask)
