@@ -25,8 +25,8 @@ HEAP = (
     "**At hand** is the time where what is freed stays with the process, as it does with other allocators or after "
     "much else was called: there cross-entropy, which needs three arrays of the size of the logits, gains more than a "
     "loss that needs one. A process is somewhere between the two. On Linux `THP_MEM_ALLOC_ENABLE=1`, set before Python "
-    "starts, has PyTorch ask for pages of 2 MiB, as our losses do: with it most of this time is gone from all that is "
-    "computed in PyTorch, cross-entropy and the layers of a network too."
+    "starts, has PyTorch ask for pages of 2 MiB, as our losses do: with it cross-entropy took a quarter to two fifths "
+    "less here."
 )
 NOTHING = Benchmark()
 CURVES = {"voxels": "voxels, with 4 classes", "classes": "classes"}
