@@ -26,8 +26,8 @@ LIMIT = 5
 """What takes longer than this, in seconds, is left out."""
 GIVEN_BACK, AT_HAND = {-3: 2**20, -1: 2**20}, {-3: 2**31 - 1, -1: -1}
 """For `mallopt`: the bytes from which the system gives an array of its own (-3), and takes back what is free (-1)."""
-KEPT = 2**31
-"""Bytes that are at hand."""
+KEPT, PIECE = 2**31, 2**16
+"""Bytes that are at hand, asked for in pieces that fit between other arrays, where pages may have been given back."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def keep_memory(kept: bool) -> bool:
     for what, size in (AT_HAND if kept else GIVEN_BACK).items():
         set_to(what, size)
     if kept:
-        _ = [torch.ones(KEPT // 4, dtype=torch.uint8) for _ in range(4)]
+        _ = [torch.ones(PIECE, dtype=torch.uint8) for _ in range(KEPT // PIECE)]
     return True
 
 
