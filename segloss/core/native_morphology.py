@@ -9,6 +9,7 @@ threads, or the planes of one: then what a plane has from those beside it is fou
 # pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
 
 import math
+from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -278,15 +279,15 @@ def remainder(y: Tensor, valid: Tensor | None, iterations: int) -> Tensor:
     """What no opening of a map (B, C, *S) takes away, nor of its erosions."""
     grid, found = _Grid(y), empty(y.shape, y.dtype)
 
-    def find(call: Callable[..., None], maps: Maps) -> None:
-        e = grid.of(y, maps, valid)
-        rest, further = np.ones_like(e), e.copy()
+    def find(call: Callable[..., None], maps: Maps, e: np.ndarray, further: np.ndarray, rest: np.ndarray) -> None:
+        grid.take(e, y, maps, valid)
+        further[:], rest[:] = e, 1
         for _ in range(iterations + 1):
             call(open_planes, e, further, rest, grid.row, grid.low)
             e, further = further, e
         grid.give(rest, found, maps)
 
-    grid.run(find)
+    grid.run(3, find)
     return found
 
 
@@ -294,29 +295,35 @@ def remainder_slope(y: Tensor, valid: Tensor | None, iterations: int, value: Ten
     """Its derivative, times the price of each of its values; a few erosions are kept, those between found again."""
     grid, found, step = _Grid(y), empty(y.shape, y.dtype), math.isqrt(iterations) + 1
 
-    def find(call: Callable[..., None], maps: Maps) -> None:
-        kept, values, prices = [grid.of(y, maps, valid)], grid.of(value, maps), grid.of(of_value, maps)
-        space = [kept[0].copy() for _ in range(step)]
+    def find(call: Callable[..., None], maps: Maps, *room: np.ndarray) -> None:
+        (values, prices, slope, slope_before), space, (first, *others) = room[:4], room[4 : 4 + step], room[4 + step :]
+        grid.take(values, value, maps)
+        grid.take(prices, of_value, maps)
+        grid.take(first, y, maps, valid)
+        for e in space:
+            e[:] = first
+        slope[:], slope_before[:] = 0, 0
+        kept = [first]
 
         def erosions(number: int) -> list[np.ndarray]:
             eroded = kept[-1:]
-            for room in space[:number]:
-                call(erode, eroded[-1], room, grid.row)
-                eroded.append(room)
+            for e in space[:number]:
+                call(erode, eroded[-1], e, grid.row)
+                eroded.append(e)
             return eroded
 
-        while len(kept) <= iterations // step:
-            kept.append(erosions(step)[-1].copy())
-        slope, slope_before = np.zeros_like(prices), np.zeros_like(prices)
-        for first in reversed(range(0, iterations + 1, step)):
-            for e, further in reversed([*pairwise(erosions(min(step, iterations + 1 - first)))]):
+        for e in others:
+            e[:] = erosions(step)[-1]
+            kept.append(e)
+        for start in reversed(range(0, iterations + 1, step)):
+            for e, further in reversed([*pairwise(erosions(min(step, iterations + 1 - start)))]):
                 call(open_planes_back, e, further, values, prices, slope, slope_before, grid.row, grid.low)
                 call(erode_back, e, slope, slope_before, grid.row, grid.deep)
                 slope, slope_before = slope_before, slope
             kept.pop()
         grid.give(slope, found, maps)
 
-    grid.run(find)
+    grid.run(5 + step + iterations // step, find)
     return found
 
 
@@ -334,31 +341,45 @@ class _Grid:
         size = 1 if self.row else max(1, TILE // (self.n + 2))
         self.groups = [maps[i : i + size] for i in range(0, len(maps), size)]
 
-    def run(self, find: Callable[[Callable[..., None], Maps], None]) -> None:
-        """Find what is asked for each group of maps, by one thread with all of it, or by all with some planes each."""
+    def run(self, arrays: int, find: Callable[..., None]) -> None:
+        """Find what is asked for each group of maps, by one thread with all of it, or by all with some planes each.
+
+        `find(call, maps, *room)` has so many arrays to work in, which are those of the group before.
+        """
         threads, first, one = torch.get_num_threads(), np.int64(0), np.int64(1)
+        many = len(self.groups) >= GROUPS * threads
+        length = math.prod(self._shape(self.groups[0]))
+        rooms = deque(np.empty((arrays, length), self.top.dtype) for _ in range(threads if many else 1))
+
+        def task(call: Callable[..., None], maps: Maps) -> None:
+            room, shape = rooms.pop(), self._shape(maps)
+            find(call, maps, *room[:, : math.prod(shape)].reshape(arrays, *shape))
+            rooms.append(room)
 
         def alone(part: int, _: int) -> None:
-            find(lambda loop, *given: loop(first, one, *given), self.groups[part])
+            task(lambda loop, *given: loop(first, one, *given), self.groups[part])
 
         def together(loop: Callable[..., None], *given: Any) -> None:
             in_threads(threads, min(threads, self.planes), loop, *given)
 
-        if len(self.groups) >= GROUPS * threads:
+        if many:
             in_threads(threads, len(self.groups), alone)
             return
         for maps in self.groups:
-            find(together, maps)
+            task(together, maps)
 
-    def of(self, y: Tensor, maps: Maps, valid: Tensor | None = None) -> np.ndarray:
-        """Some maps in their borders, which are what no erosion takes."""
+    def _shape(self, maps: Maps) -> tuple[int, int]:
+        """Planes, and what a plane of some maps has, borders included."""
         rows = self.rows + 2 if self.row else len(maps)
-        e = np.full((self.planes + 2, rows * (self.n + 2)), self.top)
+        return self.planes + 2, rows * (self.n + 2)
+
+    def take(self, e: np.ndarray, y: Tensor, maps: Maps, valid: Tensor | None = None) -> None:
+        """Put some maps into their borders, which are what no erosion takes."""
+        e[:] = self.top
         for at, voxels in zip(maps, self.each(e), strict=True):
             voxels[:] = self.plain(y[at])
             if valid is not None:
                 voxels[~self.plain(valid[at[0], 0])] = self.top
-        return e
 
     def give(self, e: np.ndarray, found: Tensor, maps: Maps) -> None:
         """Put them into those of all images and classes."""
