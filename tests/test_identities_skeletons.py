@@ -14,7 +14,7 @@ from skimage.morphology import skeletonize
 from torch import Tensor
 
 import segloss
-from segloss.core import dilation, erosion, hard_skeleton, opening, soft_skeleton, thinned
+from segloss.core import contour_length, dilation, erosion, hard_skeleton, opening, soft_skeleton, thinned
 from segloss.core.compiled import compiled
 from tests.test_identities_supervision import same
 
@@ -123,6 +123,30 @@ def test_dilations_by_loops_are_those_of_pooling(shape, steps, width):
     torch.testing.assert_close(ours, theirs.float(), rtol=0, atol=0)
     slope, expected = torch.autograd.grad([ours, theirs], [y, exact], [price.float(), price])
     torch.testing.assert_close(slope, expected.float())
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 1, 5000), (2, 3, 40, 70), (1, 2, 6, 20, 60)], ids=str)
+@pytest.mark.parametrize("steps", [0, 5, 1], ids="{} steps".format)
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.usefixtures("threads")
+def test_lengths_of_contours_by_loops_are_those_of_pooling(shape, steps, masked):
+    assert compiled("native_contours") is not None
+    exact = values(shape, steps=steps).detach().float().double().requires_grad_()
+    y = exact.detach().float().requires_grad_()
+    valid = values((shape[0], 1, *shape[2:]), seed=2) > 0.2 if masked else None
+    outside = torch.zeros((), dtype=torch.bool) if valid is None else ~valid
+    price = torch.randn(shape[:2], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def pooled_length(y: Tensor) -> Tensor:
+        eroded = -pooled_dilation(-y.masked_fill(outside, 2)).masked_fill(outside, 0)
+        return F.relu(pooled_dilation(eroded) - eroded).masked_fill(outside, 0).flatten(2).sum(2)
+
+    ours, theirs = contour_length(y, valid), pooled_length(exact)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    slope, expected = torch.autograd.grad([ours, theirs], [y, exact], [price, price])
+    torch.testing.assert_close(slope, expected.float())
+    mask = exact.detach() > 0.4
+    torch.testing.assert_close(contour_length(mask.to(torch.uint8), valid), pooled_length(mask.double()))
 
 
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=str)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from segloss.core.compiled import loops_for
 from segloss.core.function import Function
 from segloss.core.inputs import spatial_sum, sum_dtype
 from segloss.core.opaque import by_operator
@@ -36,6 +37,8 @@ def _plain_length(y: Map, valid: Valid | None) -> Float[Tensor, "B C"]:
 
 def _found(y: Map, valid: Valid | None, with_slope: bool) -> tuple[Float[Tensor, "B C"], Map]:
     """Length and gradient, map by map; the first of equal values in a window has the gradient, as in pooling."""
+    if native := loops_for(y, "native_contours", torch.float32, torch.uint8):
+        return native.lengths(y, valid, with_slope=with_slope)
     length = y.new_empty(y.shape[:2], dtype=sum_dtype(y.device))
     slope = torch.empty_like(y) if with_slope else y.new_empty(0)
     for image, channel in itertools.product(*map(range, y.shape[:2])):

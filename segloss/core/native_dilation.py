@@ -62,7 +62,7 @@ def _of_former(out, before, before_that, of_before, price_before):
 
 
 @loop
-def _route(price, y, most, out, n, step):
+def _give_back(price, y, most, out, n, step):
     """Give the price of each of the largest values to the first voxel of its window that has it."""
     for i in range(2 * step, len(y) - step, TILE):
         j = min(i + TILE, len(y) - step)
@@ -83,6 +83,25 @@ def _route(price, y, most, out, n, step):
 
 
 @loop
+def maxima(y, found, axes):
+    """The largest values of a map along the first axis, of these along the next, and so on."""
+    for k, (n, step) in enumerate(axes):
+        _largest(found[k - 1] if k > 0 else y, found[k], n, step)
+
+
+@loop
+def route(price, y, found, axes, room, out):
+    """Write the gradient of a map from that of the last of its maxima.
+
+    There is room for two maps on the way, neither of which holds the price; the first may be `out`.
+    """
+    for k in range(len(axes) - 1, -1, -1):
+        to = out if k == 0 else room[k % 2]
+        _give_back(price, found[k - 1] if k > 0 else y, found[k], to, axes[k, 0], axes[k, 1])
+        price = to
+
+
+@loop
 def dilate(part, parts, y, out, axes):
     """Dilate some maps along axes, one after the other."""
     room = np.empty((2, y.shape[1]), y.dtype)
@@ -99,13 +118,8 @@ def dilate_back(part, parts, y, price, out, axes):
     """The gradient of some maps from that of their dilations."""
     found, room = np.empty((len(axes), y.shape[1]), y.dtype), np.empty((2, y.shape[1]), price.dtype)
     for at in range(part, len(y), parts):
-        for k, (n, step) in enumerate(axes):
-            _largest(found[k - 1] if k > 0 else y[at], found[k], n, step)
-        later = price[at]
-        for k in range(len(axes) - 1, -1, -1):
-            former = out[at] if k == 0 else room[k % 2]
-            _route(later, found[k - 1] if k > 0 else y[at], found[k], former, axes[k, 0], axes[k, 1])
-            later = former
+        maxima(y[at], found, axes)
+        route(price[at], y[at], found, axes, room, out[at])
 
 
 def dilation(y: Tensor, axes: list[int]) -> Tensor:
