@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import segloss
+from segloss.core import gradient_length
+from segloss.core.compiled import compiled
 from tests.test_identities import batch, same
 
 SHAPES = [(7,), (5, 6), (4, 3, 5)]
@@ -61,6 +63,22 @@ def test_active_contour_is_its_formula_voxel_by_voxel(shape, classes, aligned):
         total = total + sum(lengths) / len(lengths) + 0.5 * (y * (t - 1) ** 2).mean() + 2 * ((1 - y) * t**2).mean()
     loss = segloss.active_contour_loss(logits, target, alpha=0.5, beta=2.0, aligned=aligned)
     same(loss, total / (2 * classes), logits)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9), (3, 1, 5000), (2, 3, 40, 31), (2, 2, 6, 5, 20), (1, 2, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_lengths_of_gradients_by_loops_are_those_of_the_definition(shape, aligned, masked):
+    assert compiled("native_gradient_length") is not None
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.rand(shape, generator=generator).double().requires_grad_()
+    y = exact.detach().float().requires_grad_()
+    valid = torch.rand(shape[0], 1, *shape[2:], generator=generator) > 0.2 if masked else None
+    price = torch.rand(shape[:2], generator=generator, dtype=torch.float64)
+    ours, theirs = (gradient_length(it, valid, 1e-4, aligned=aligned) for it in (y, exact))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    slope, expected = torch.autograd.grad([ours, theirs], [y, exact], [price, price])
+    torch.testing.assert_close(slope, expected.float())
 
 
 def test_length_of_a_sure_contour_is_that_of_its_sides():

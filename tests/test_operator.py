@@ -134,6 +134,9 @@ def ops():
     given = p, g, valid, [1.0, 2.0], True
     yield "eroded_errors", given
     yield "slope_of_eroded_errors", (torch.rand(2, 3, dtype=torch.float64), *given)
+    given = p, valid, 0.1, False
+    yield "gradient_length", given
+    yield "slope_of_gradient_length", (torch.rand(2, 3, dtype=torch.float64), *given)
     given = p, g, [0.2, 0.6, 0.2], 0.1
     yield "structural_difference", given
     yield "slope_of_structural_difference", (p, *given)
@@ -142,7 +145,7 @@ def ops():
 @pytest.mark.parametrize("place", range(len([*ops()])))
 def test_a_compiler_is_told_what_operators_give(place):
     name, given = [*ops()][place]
-    for module in ("native_eroded", "native_structure", "native_priced", "native_depths"):
+    for module in ("native_eroded", "native_gradient_length", "native_structure", "native_priced", "native_depths"):
         assert compiled(module) is not None
     tests = ("test_schema", "test_faketensor") if "slope" in name else torch.library._OPCHECK_DEFAULT_UTILS
     first = given[0].is_floating_point() and "slope" not in name

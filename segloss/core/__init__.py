@@ -17,7 +17,6 @@ from segloss.core.contours import contour as contour
 from segloss.core.contours import contour_distances as contour_distances
 from segloss.core.contours import flat_contour as flat_contour
 from segloss.core.contours import inner_boundary as inner_boundary
-from segloss.core.differences import both_valid as both_valid
 from segloss.core.differences import difference as difference
 from segloss.core.differences import forward_steps as forward_steps
 from segloss.core.distance import DistanceMap as DistanceMap
@@ -34,6 +33,7 @@ from segloss.core.distance_transform import Side as Side
 from segloss.core.distance_transform import distance_backend as distance_backend
 from segloss.core.eroded_errors import eroded_errors as eroded_errors
 from segloss.core.function import Function as Function
+from segloss.core.gradient_length import gradient_length as gradient_length
 from segloss.core.hardest import hardest as hardest
 from segloss.core.hardest import share_of as share_of
 from segloss.core.hardest_of_pass import HowMany as HowMany

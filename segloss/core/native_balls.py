@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native_math import HALF, ZERO, f32, loop, where
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share_maps
 
 TILE = 4096
 """Numbers at a time, as many as stay in a near cache."""
@@ -145,8 +145,7 @@ def ball_prices(g: Tensor, yes: Tensor, radii: Sequence[float], prices: Sequence
     out = empty((*g.shape[:2], 2, *g.shape[2:]), torch.float32)
     masks = [m.contiguous().view(torch.uint8).view(*m.shape[:2], *shape).numpy() for m in (g, yes)]
     given = np.array(widths), np.array(sizes, f32), np.array(prices, f32), out.view(*g.shape[:2], 2, -1).numpy(), kind
-    threads = min(torch.get_num_threads(), math.prod(g.shape[:2]))
-    in_threads(threads, threads, price, *masks, *given)
+    share_maps(math.prod(g.shape[:2]), price, *masks, *given)
     return out
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from segloss.core.memory import empty
 from segloss.core.native_dilation import maxima, route
 from segloss.core.native_math import INFINITE, ONE, ZERO, f32, loop, where
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share_maps
 
 TILE = 2048
 """Voxels that are added up before the sum goes to a longer type."""
@@ -72,13 +72,12 @@ def lengths(
 ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C *S"]]:
     """The length of the contour of each map, and its slope where that is asked for."""
     number = math.prod(y.shape[:2])
-    slope = empty(y.shape if with_slope else (0, *y.shape[1:]), torch.float32)
+    slope = empty(y.shape if with_slope else (0,), torch.float32)
     found = np.empty(number)
     axes = np.array([(y.shape[axis], math.prod(y.shape[axis + 1 :])) for axis in reversed(range(2, y.ndim))])
     here = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(y), *valid.shape[1:]).flatten(1)
     given = y.detach().contiguous().view(number, -1).numpy(), here.contiguous().view(torch.uint8).numpy()
-    threads = min(torch.get_num_threads(), number)
-    in_threads(threads, threads, _lengths, *given, axes, y.shape[1], found, slope.flatten(2).flatten(0, 1).numpy())
+    share_maps(number, _lengths, *given, axes, y.shape[1], found, slope.view(-1, y[0, 0].numel()).numpy())
     return torch.from_numpy(found).view(y.shape[:2]), slope
 
 

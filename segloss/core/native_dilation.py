@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native_math import ZERO, loop, scalar, where
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share_maps
 
 TILE = 2048
 """Voxels at a time."""
@@ -137,8 +137,7 @@ def _run(do: Any, axes: list[int], *maps: Tensor) -> Tensor:
     number = math.prod(shape[:2])
     lines = np.array([(shape[axis], math.prod(shape[axis + 1 :])) for axis in axes])
     flat = [y.detach().contiguous().view(number, -1).numpy() for y in (*maps, found)]
-    threads = min(torch.get_num_threads(), number)
-    in_threads(threads, threads, do, *flat, lines)
+    share_maps(number, do, *flat, lines)
     return found
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native_math import HALF, INFINITE, TWO, ZERO, bits_of, f32, i32, loop, of_bits, where
+from segloss.core.native_parts import share_maps
 from segloss.core.opaque import as_operator
-from segloss.core.threads import in_threads
 
 TILE = 1024
 """Voxels at a time, as many as stay in a near cache, or a row."""
@@ -207,8 +207,7 @@ def _run(
     valid = torch.ones(1, 1, *shape[3:], dtype=torch.bool) if valid is None else valid.reshape(-1, *shape[2:])
     known, share = F.pad(valid, (1, 1, 1, 1)).flatten(2).numpy(), f32(1 / (2 * (p.ndim - 2) + 1))
     given = known, shape[-1] + 2, share, np.array([0.0, *prices]), stretched, out.numpy()
-    threads = min(torch.get_num_threads(), shape[0] * shape[1])
-    in_threads(threads, threads, do, x, true, *given)
+    share_maps(shape[0] * shape[1], do, x, true, *given)
 
 
 def eroded_errors(p: Tensor, g: Tensor, valid: Tensor | None, prices: Sequence[float], stretched: bool) -> Tensor:

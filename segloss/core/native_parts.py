@@ -25,6 +25,12 @@ def share(x: Tensor, run: Callable[..., None], *given: Any) -> None:
     in_threads(threads, parts_of(x, threads), run, *given)
 
 
+def share_maps(number: int, run: Callable[..., None], *given: Any) -> None:
+    """Run a loop over so many maps, each of which is the work of one thread."""
+    threads = min(torch.get_num_threads(), number)
+    in_threads(threads, threads, run, *given)
+
+
 @inline
 def span(part, parts, image, images, voxels):
     """Which voxels of an image are in a part."""

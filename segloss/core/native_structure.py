@@ -17,8 +17,8 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native_math import EPS, ONE, ZERO, f32, loop, where
+from segloss.core.native_parts import share_maps
 from segloss.core.opaque import as_operator
-from segloss.core.threads import in_threads
 
 TILE = 2048
 """Voxels at a time, as many as stay in a near cache."""
@@ -180,8 +180,8 @@ def _run(do: Any, weights: Sequence[float], smooth: float, p: Tensor, g: Tensor,
     shape, found, number = p.shape, empty(p.shape, p.dtype), math.prod(p.shape[:2])
     flat = [y.detach().contiguous().view(number, -1).numpy() for y in (p, g.view(torch.uint8), *others, found)]
     axes = np.array([(shape[axis], math.prod(shape[axis + 1 :])) for axis in range(2, p.ndim)])
-    how, threads = np.array(weights[len(weights) // 2 :], f32), min(torch.get_num_threads(), number)
-    in_threads(threads, threads, do, *flat[:-1], axes, how, f32(smooth), flat[-1])
+    how = np.array(weights[len(weights) // 2 :], f32)
+    share_maps(number, do, *flat[:-1], axes, how, f32(smooth), flat[-1])
     return found
 
 

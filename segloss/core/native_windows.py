@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segloss.core.memory import empty
 from segloss.core.native_math import loop
-from segloss.core.threads import in_threads
+from segloss.core.native_parts import share_maps
 
 
 @loop
@@ -154,9 +154,9 @@ def _shape(p: Tensor) -> tuple[int, ...]:
 
 def _run(do: Any, p: Tensor, g: Tensor, size: int, *others: Tensor) -> None:
     """Let the threads share the maps."""
-    sizes, threads = (1,) * (4 - p.ndim) + (size,) * (p.ndim - 1), min(torch.get_num_threads(), len(p))
+    sizes = (1,) * (4 - p.ndim) + (size,) * (p.ndim - 1)
     maps = [y.detach().contiguous().view(_shape(p)).numpy() for y in (p, g)]
-    in_threads(threads, threads, do, *maps, sizes, *(y.contiguous().numpy() for y in others))
+    share_maps(len(p), do, *maps, sizes, *(y.contiguous().numpy() for y in others))
 
 
 def try_out() -> None:

@@ -1,12 +1,5 @@
 """Active contours without edges, with the ground truth in the place of the image."""
 
-from collections.abc import Sequence
-from functools import reduce
-
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from segloss.core import (
     Activation,
     ClassWeight,
@@ -16,21 +9,14 @@ from segloss.core import (
     ProcessGroup,
     Reduction,
     Value,
-    both_valid,
-    difference,
     evidence,
-    forward_steps,
+    gradient_length,
     not_negative,
     over_classes,
-    per_map,
     positive,
     ratio,
-    spatial_sum,
 )
 from segloss.core.blocks import predicted
-
-Map = Float[Tensor, "B C *S"]
-Valid = Bool[Tensor, "B 1 *S"]
 
 
 def active_contour_loss(
@@ -89,27 +75,6 @@ def active_contour_loss(
     x = e.inputs
     p = x.spatial(predicted(x.logits, x.valid, x.activation))[:, -e.p.shape[1] :]
     valid = None if x.valid is None else x.spatial(x.valid)
-    length = per_map(lambda p, valid: _length(p, valid, smooth, aligned), p, valid)
+    length = gradient_length(p, valid, smooth, aligned=aligned)
     wrongly_inside, wrongly_outside = (ratio(wrong, e.n, empty=0.0) for wrong in (e.fp, e.fn))
     return over_classes(length + alpha * wrongly_inside + beta * wrongly_outside, e)
-
-
-def _length(p: Map, valid: Valid | None, smooth: float, aligned: bool) -> Float[Tensor, "B C"]:
-    """Mean length of the gradient over the voxels that have a difference along every axis."""
-    margin = 1 if aligned else 2
-    boxes = {step: _box(step, p.shape[2:], margin) for step in forward_steps(p.ndim - 2)}
-    squares = [difference(p, step, box=box).square() for step, box in boxes.items()]
-    length = (reduce(torch.add, squares) + smooth).sqrt()
-    if valid is None:
-        return spatial_sum(length) / max(1, length[0, 0].numel())
-    ends = [both_valid(valid, step, box=box) for step, box in boxes.items()]
-    itself = (slice(None), slice(None), *(slice(max(0, size - margin)) for size in p.shape[2:]))
-    counted = reduce(torch.logical_and, ends, valid[itself])
-    total, n = (spatial_sum(y) for y in (length.masked_fill(~counted, 0), counted))
-    return ratio(total, n, empty=0.0)
-
-
-def _box(step: Sequence[int], shape: Sequence[int], margin: int) -> list[slice]:
-    """Where the differences along an axis start."""
-    first = [s * (margin - 1) for s in step]
-    return [slice(start, start + max(0, size - margin)) for start, size in zip(first, shape, strict=True)]
