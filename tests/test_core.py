@@ -9,7 +9,6 @@ from torch import Tensor
 
 import segloss
 from segloss.core import (
-    both_valid,
     difference,
     evidence,
     hard_masks,
@@ -22,6 +21,7 @@ from segloss.core import (
     soft_masks,
 )
 from segloss.core.blocks import SIZE, blocks
+from segloss.core.differences import both_valid
 from segloss.core.hardest import _least, hardest, hardest_sum
 from segloss.core.labels import by_label
 from segloss.core.masks import true_mask

@@ -44,12 +44,12 @@ def _ring(dilated, eroded, here, ring):
 
 
 @loop
-def _lengths(part, parts, y, valid, axes, channels, lengths, slope):
+def _lengths(part, parts, y, valid, axes, lengths, slope):
     """The lengths of some maps and, where there is room for it, their slope."""
     room = np.empty((5 + len(axes), y.shape[1]), f32)
     turned, eroded, work, found = room[0], room[1], room[2:5], room[5:]
     for at in range(part, len(y), parts):
-        here = valid[at // channels] if len(valid) else valid.reshape(-1)
+        here = valid[at * len(valid) // len(y)] if len(valid) else valid.reshape(-1)
         _turned(y[at], here, -INFINITE, turned)
         maxima(turned, found, axes)
         _turned(found[-1], here, ZERO, eroded)
@@ -72,12 +72,13 @@ def lengths(
 ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C *S"]]:
     """The length of the contour of each map, and its slope where that is asked for."""
     number = math.prod(y.shape[:2])
-    slope = empty(y.shape if with_slope else (0,), torch.float32)
+    slope = empty(y.shape, torch.float32) if with_slope else y.new_empty(0)
+    room = slope.float().view(-1, y[0, 0].numel()).numpy()
     found = np.empty(number)
     axes = np.array([(y.shape[axis], math.prod(y.shape[axis + 1 :])) for axis in reversed(range(2, y.ndim))])
-    here = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.expand(len(y), *valid.shape[1:]).flatten(1)
-    given = y.detach().contiguous().view(number, -1).numpy(), here.contiguous().view(torch.uint8).numpy()
-    share_maps(number, _lengths, *given, axes, y.shape[1], found, slope.view(-1, y[0, 0].numel()).numpy())
+    counted = torch.empty(0, 0, dtype=torch.bool) if valid is None else valid.flatten(1).contiguous()
+    given = y.detach().contiguous().view(number, -1).numpy(), counted.view(torch.uint8).numpy()
+    share_maps(number, _lengths, *given, axes, found, room)
     return torch.from_numpy(found).view(y.shape[:2]), slope
 
 
