@@ -302,7 +302,7 @@ def remainder_slope(y: Tensor, valid: Tensor | None, iterations: int, value: Ten
         grid.take(first, y, maps, valid)
         for e in space:
             e[:] = first
-        slope[:], slope_before[:] = 0, 0
+        slope[:] = 0
         kept = [first]
 
         def erosions(number: int) -> list[np.ndarray]:
